@@ -102,6 +102,20 @@ static size_t utf8_length(const uint8_t *p, size_t n)
 	return len;
 }
 
+bool str_is_utf8(const char *bytes, size_t n)
+{
+	const uint8_t *p = (const uint8_t *)bytes;
+
+	for (size_t i = 0; i < n;) {
+		size_t len = utf8_length(p + i, n - i);
+
+		if (len == 0)
+			return false;
+		i += len;
+	}
+	return true;
+}
+
 /* U+0080..U+009F are the C1 controls: some terminals obey them. */
 static bool is_c1_control(const uint8_t *p, size_t len)
 {

@@ -30,6 +30,9 @@ int str_append_escaped(struct str *s, const char *bytes, size_t n);
 /* Appends a JSON string literal, quotes included; bytes that are not UTF-8 become U+FFFD. */
 int str_append_json(struct str *s, const char *bytes, size_t n);
 
+/* Whether n bytes are well-formed UTF-8 (RFC 3629). */
+bool str_is_utf8(const char *bytes, size_t n);
+
 /* Hands the buffer to the caller (free it), NULL if an append had failed; s is empty afterwards. */
 char *str_take(struct str *s);
 void str_done(struct str *s);

@@ -68,6 +68,8 @@ static void escaping_keeps_text_and_shows_what_would_not_show(void **state)
 	assert_int_equal(str_append_escaped(&s, "a\\b\n\x01\xc3\xa9\xff\xc2\x9b", SIZE_MAX), 0);
 	assert_string_equal(s.data, "a\\\\b\\n\\x01\xc3\xa9\\xff\\xc2\\x9b");
 	str_done(&s);
+	assert_true(str_is_utf8("a\xf0\x9f\x90\x9d", 5));
+	assert_false(str_is_utf8("a\xf0\x9f\x90", 4));
 	assert_int_equal(str_append_json(&s, "q\"\\\x02\xed\xa0\x80", SIZE_MAX), 0);
 	assert_string_equal(s.data, "\"q\\\"\\\\\\u0002\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
 	str_done(&s);

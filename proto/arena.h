@@ -1,6 +1,6 @@
 /*
- * Bounded memory for protobuf-c: everything one message unpacks into lives in one arena, is freed at
- * once, and cannot grow past a limit (a hostile 4 MiB message makes protobuf-c ask for 239 MiB).
+ * Bounded memory for protobuf-c: everything one message unpacks into lives in one arena, is freed
+ * at once, and cannot grow past a limit (a hostile 4 MiB message makes protobuf-c ask for 239 MiB).
  */
 #pragma once
 
@@ -14,7 +14,8 @@
 struct error;
 struct arena;
 
-/* A new arena that hands out at most limit_bytes; NULL when out of memory. Free with arena_free(). */
+/* A new arena that hands out at most limit_bytes; NULL when out of memory. Free with arena_free().
+ */
 struct arena *arena_new(size_t limit_bytes);
 void arena_free(struct arena *arena);
 DEFINE_CLEANUP(struct arena, arena_free)
@@ -32,8 +33,8 @@ ProtobufCAllocator *arena_allocator(struct arena *arena);
 
 /*
  * Unpacks n bytes into the arena. The message lives as long as the arena; never call
- * protobuf_c_message_free_unpacked() on it. Errors: INVALID_ARGUMENT (not such a message, or a string
- * with a NUL or not UTF-8), REQUEST_TOO_LARGE (the arena's limit).
+ * protobuf_c_message_free_unpacked() on it. Errors: INVALID_ARGUMENT (not such a message, or a
+ * string that is not UTF-8), REQUEST_TOO_LARGE (the arena's limit).
  */
 _must_check_ int arena_unpack(struct arena *arena, const ProtobufCMessageDescriptor *descriptor,
 			      const uint8_t *bytes, size_t n, ProtobufCMessage **ret,
