@@ -1,0 +1,105 @@
+/*
+ * Hooks: what a program attaches to, in one grammar, `KIND:TARGET[:ARG][,key=value...]`, and one
+ * canonical text form (docs/naming.md; the vectors are in hook-vectors.txt). A pattern is a hook in
+ * which a bare `*` stands for any run of bytes; manifests bound a program's hooks by patterns.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "bpfleet/v1/node.pb-c.h"
+
+struct arena;
+struct error;
+struct hook;
+
+enum hook_kind {
+	HOOK_XDP = 0,
+	HOOK_TC,
+	HOOK_CGROUP_SKB,
+	HOOK_TRACEPOINT,
+	HOOK_RAW_TP,
+	HOOK_TP_BTF,
+	HOOK_UPROBE,
+	HOOK_N_KINDS,
+};
+
+/* What a part of a hook may hold. */
+enum hook_form {
+	HOOK_FORM_NONE = 0,
+	HOOK_FORM_INTERFACE, /* 1..15 bytes without `/`, `:` and white space */
+	HOOK_FORM_PATH,	     /* absolute, no empty, `.` or `..` component, at most 4,095 bytes */
+	HOOK_FORM_EVENT,     /* a kernel event or category: letters, digits and `_` */
+	HOOK_FORM_SYMBOL,    /* an ELF symbol, or symbol+OFFSET, at most 511 bytes */
+	HOOK_FORM_PID,	     /* 1..4194304 */
+	HOOK_FORM_WORD,	     /* one of a list of words */
+};
+
+#define HOOK_OPTIONS_MAX 4
+
+struct hook_option_info {
+	const char *key;
+	enum hook_form form;
+	const char *words; /* of HOOK_FORM_WORD: "native|generic" */
+};
+
+/* One row of the table of kinds. */
+struct hook_kind_info {
+	const char *name;	  /* "tc" */
+	const char *program_type; /* kernel's name of the type of program: "sched_cls" */
+	const char *target;	  /* what the target is: "IFNAME" */
+	enum hook_form target_form;
+	struct hook_option_info argument; /* the positional one; key NULL if the kind has none */
+	struct hook_option_info options[HOOK_OPTIONS_MAX]; /* ends at a NULL key */
+	const char *usage;				   /* "tc:IFNAME:ingress|egress" */
+};
+
+#define HOOK_TEXT_MAX 16384
+#define HOOK_TARGET_MAX 4095
+#define HOOK_SYMBOL_MAX 511
+
+/* The row of a kind below HOOK_N_KINDS. */
+const struct hook_kind_info *hook_kind_info(enum hook_kind kind);
+/* The kind of a name; false if there is none. */
+bool hook_kind_from_name(const char *name, enum hook_kind *ret);
+
+/*
+ * New from text; free with hook_free(). A positional argument is required where the kind has one.
+ * Errors: INVALID_HOOK, saying what is wrong and what is expected; OUT_OF_MEMORY.
+ */
+_must_check_ int hook_parse(const char *text, struct hook **ret, struct error *err);
+/* The same for a pattern: `*` matches, and the positional argument may be left out. */
+_must_check_ int hook_parse_pattern(const char *text, struct hook **ret, struct error *err);
+/* From a message, whose options may come in any order. Errors as hook_parse(). */
+_must_check_ int hook_from_message(const Bpfleet__V1__Hook *message, struct hook **ret,
+				   struct error *err);
+/* As a message in the arena. Not for patterns. Errors: OUT_OF_MEMORY. */
+_must_check_ int hook_to_message(const struct hook *hook, struct arena *arena,
+				 Bpfleet__V1__Hook **ret, struct error *err);
+void hook_free(struct hook *hook);
+DEFINE_CLEANUP(struct hook, hook_free)
+
+/* What the getters return lives as long as the hook. */
+enum hook_kind hook_kind(const struct hook *hook);
+/* The target, unescaped; it holds no NUL. Of a pattern: escaped. */
+const char *hook_target(const struct hook *hook);
+/* The positional argument, unescaped ("ingress", the symbol with its "+0x10"); NULL if none. */
+const char *hook_argument(const struct hook *hook);
+/* The value of another option, NULL if it is not given. */
+const char *hook_option(const struct hook *hook, const char *key);
+/* The canonical text. */
+const char *hook_text(const struct hook *hook);
+
+bool hook_equal(const struct hook *a, const struct hook *b);
+
+/*
+ * Whether a hook is within a pattern: same kind, target and argument match, and every option that
+ * the pattern states is there and matches. What a pattern leaves out, it does not restrict.
+ */
+bool hook_matches(const struct hook *pattern, const struct hook *hook);
+
+/* Splits "symbol+0x10" of a uprobe's argument; symbol must hold HOOK_SYMBOL_MAX + 1 bytes. */
+void hook_split_symbol(const char *argument, char *symbol, uint64_t *ret_offset);
