@@ -1,0 +1,121 @@
+/*
+ * Hooks: attaching loaded programs, checking links that were found pinned, telling what the kernel
+ * shows, detaching. One row and one file per kind of hook (xdp, tc, cgroup_skb, tracepoint, raw_tp,
+ * tp_btf, uprobe). Attach and detach may wait for RCU, 80 ms and more: call them from a worker.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+
+struct error;
+struct hook;
+
+/* What hooks need from the process around them. Borrowed; may be shared by threads. */
+struct kernel_context {
+	/* Asks the supervisor for the id of a classic tracepoint. Errors: TARGET_NOT_FOUND. */
+	int (*tracepoint_id)(void *user, const char *category, const char *name, uint32_t *ret_id,
+			     struct error *err);
+	void *user;
+	/* Use clsact filters for tc even where tcx works. */
+	bool force_clsact;
+};
+
+/* What the resolver found for a uprobe; core opens the file itself and compares. */
+struct kernel_resolved {
+	uint64_t offset;
+	uint64_t dev;
+	uint64_t inode;
+};
+
+/* What shall be attached, or is believed to be. Everything borrowed. */
+struct kernel_attach {
+	const struct kernel_context *context;
+	const struct hook *hook;
+	const char *link; /* our id of the link; clsact filters take their handle from it */
+	int program_fd;
+	uint32_t program_id; /* kernel's */
+	const struct kernel_resolved
+		*resolved; /* uprobe: needed to attach, may be NULL otherwise */
+};
+
+/* How a program hangs in the kernel. */
+enum kernel_link_form {
+	KERNEL_LINK_FD,	    /* a bpf_link: pinned to live on */
+	KERNEL_LINK_CLSACT, /* a tc filter: lives on by itself, has no fd and no owner */
+};
+
+struct kernel_link {
+	enum kernel_link_form form;
+	int fd;	     /* owned; -1 with KERNEL_LINK_CLSACT */
+	uint32_t id; /* kernel's id of the link; 0 with KERNEL_LINK_CLSACT */
+};
+
+#define KERNEL_LINK_NONE ((struct kernel_link){ .fd = -1 })
+
+/* Whether there is such a kind, and programs of this type (enum bpf_prog_type) may be attached to
+ * it. Errors: INVALID_HOOK. */
+_must_check_ int kernel_hook_check(const struct hook *hook, uint32_t program_type,
+				   struct error *err);
+
+/*
+ * Attaches. Errors: INVALID_HOOK, TARGET_NOT_FOUND, TARGET_CHANGED (uprobe), HOOK_BUSY (detail
+ * "holder_program_id" where the kernel tells), KERNEL_UNSUPPORTED, KERNEL_REFUSED, OUT_OF_MEMORY,
+ * and what context->tracepoint_id raised.
+ */
+_must_check_ int kernel_attach(const struct kernel_attach *attach, struct kernel_link *ret,
+			       struct error *err);
+
+/* States of a link, as far as the kernel shows them. */
+enum kernel_link_state {
+	KERNEL_LINK_ATTACHED,
+	KERNEL_LINK_TARGET_GONE, /* the interface or cgroup does not exist any more */
+	KERNEL_LINK_DRIFTED,	 /* other program, other target, or no longer there */
+};
+
+struct kernel_link_view {
+	enum kernel_link_state state;
+	uint32_t program_id; /* that runs there; 0: none, or not told */
+	char reason[160];    /* for people, when not ATTACHED */
+};
+
+/* Compares what the kernel shows of a link with what should be. Errors: KERNEL_REFUSED. */
+_must_check_ int kernel_describe(const struct kernel_attach *attach, const struct kernel_link *link,
+				 struct kernel_link_view *ret, struct error *err);
+
+/*
+ * After a restart: takes the fd opened from the link's pin (or -1: none; then only a clsact filter
+ * may be found) and returns it as a link, with its view. pinned_fd is the link's on success, stays
+ * the caller's on failure. Errors: NOT_FOUND (no pin and no filter), TARGET_CHANGED (the fd is no
+ * link of that kind), KERNEL_REFUSED.
+ */
+_must_check_ int kernel_adopt(const struct kernel_attach *attach, int pinned_fd,
+			      struct kernel_link *ret, struct kernel_link_view *ret_view,
+			      struct error *err);
+
+/*
+ * Detaches and closes; the link is KERNEL_LINK_NONE afterwards, also on failure. Links of tracing
+ * kinds end with their last reference: unpin first. A clsact filter that is not ours any more is
+ * left alone, which is success. Errors: KERNEL_REFUSED.
+ */
+_must_check_ int kernel_detach(const struct kernel_attach *attach, struct kernel_link *link,
+			       struct error *err);
+
+/* Closes the fd and nothing else: a pinned link lives on. */
+void kernel_link_close(struct kernel_link *link);
+
+/* Whether this kernel can host a kind. */
+struct kernel_support {
+	const char *kind;
+	bool supported;
+	char detail[96]; /* why not, or how ("tcx", "clsact") */
+};
+
+/* All kinds in the order of the table: name by index, NULL past the end. */
+const char *kernel_hook_kind(size_t i);
+/* Finds out by trying, a few system calls each; the caller keeps the answer. i < number of kinds.
+ */
+void kernel_probe(size_t i, struct kernel_support *ret);
