@@ -12,7 +12,7 @@
 #include "base/log.h"
 
 struct error;
-struct yaml;
+struct doc;
 
 /* The path used when --config is not given. */
 extern const char *const CONFIG_PATH_DEFAULT;
@@ -53,8 +53,8 @@ struct config {
 int config_load(const char *path, struct config **ret, struct error *err) _must_check_;
 
 /* The same from a parsed tree; files beside `path` are the defaults of policy and trust. */
-int config_from_yaml(const struct yaml *yaml, const char *path, struct config **ret,
-		     struct error *err) _must_check_;
+int config_from_doc(const struct doc *doc, const char *path, struct config **ret,
+		    struct error *err) _must_check_;
 
 void config_free(struct config *config);
 DEFINE_CLEANUP(struct config, config_free)

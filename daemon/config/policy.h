@@ -12,7 +12,7 @@
 #include "base/cleanup.h"
 
 struct error;
-struct yaml;
+struct doc;
 
 /* X(name in C, name in policy.yaml and in audit rows) */
 #define POLICY_VERBS(X)     \
@@ -71,7 +71,7 @@ struct policy_decision {
 
 /* Reads policy.yaml. Group names are looked up in /etc/group alone. CONFIG_INVALID. Returns new. */
 int policy_load(const char *path, struct policy **ret, struct error *err) _must_check_;
-int policy_from_yaml(const struct yaml *yaml, struct policy **ret, struct error *err) _must_check_;
+int policy_from_doc(const struct doc *doc, struct policy **ret, struct error *err) _must_check_;
 
 void policy_free(struct policy *policy);
 DEFINE_CLEANUP(struct policy, policy_free)

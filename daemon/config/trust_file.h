@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 
 struct error;
-struct yaml;
+struct doc;
 
 struct trust_file_key {
 	unsigned int line; /* in trust.yaml */
@@ -33,8 +33,8 @@ struct trust_file {
  * CONFIG_INVALID. Returns new.
  */
 int trust_file_load(const char *path, struct trust_file **ret, struct error *err) _must_check_;
-int trust_file_from_yaml(const struct yaml *yaml, const char *path, struct trust_file **ret,
-			 struct error *err) _must_check_;
+int trust_file_from_doc(const struct doc *doc, const char *path, struct trust_file **ret,
+			struct error *err) _must_check_;
 
 void trust_file_free(struct trust_file *trust);
 DEFINE_CLEANUP(struct trust_file, trust_file_free)
