@@ -77,7 +77,7 @@ struct bpfleet_error {
 	enum bpfleet_status_code code;
 	/* The same call may succeed later without anybody changing anything. */
 	bool retryable;
-	/* Stable name of the cause, "HOOK_BUSY"; the reasons are listed in docs/exit-codes.md. */
+	/* Stable name of the cause, "HOOK_BUSY"; the reasons are listed in docs/cli.md. */
 	char reason[48];
 	/* One sentence for people, without a newline. */
 	char message[1024];
@@ -94,7 +94,7 @@ struct bpfleet_open_options {
 	size_t size;
 	/* Path of the daemon's socket; NULL: $BPFLEET_SOCKET, or else /run/bpfleet/bpfleet.sock. */
 	const char *socket_path;
-	/* How long a call may take, and connecting; 0: 30 seconds. Streams have no limit. */
+	/* How long a call may take, connecting included; 0: 30 seconds. Streams have no limit. */
 	uint32_t timeout_ms;
 };
 #define BPFLEET_OPEN_OPTIONS_INIT                         \
@@ -109,7 +109,7 @@ struct bpfleet_open_options {
 BPFLEET_API int bpfleet_open(const struct bpfleet_open_options *options, struct bpfleet **ret_node,
 			     struct bpfleet_error *error);
 
-/* Ends calls under way and closes. No other call may use the handle any more. Accepts NULL. */
+/* Closes. No call may be under way and no dump be open on the handle. Accepts NULL. */
 BPFLEET_API void bpfleet_close(struct bpfleet *node);
 
 /*

@@ -1,0 +1,94 @@
+#include "client/bpfleet.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "client/lib.h"
+
+const char *bpfleet_version(void)
+{
+	return BPFLEET_VERSION;
+}
+
+int lib_result(int r, const struct error *err, struct bpfleet_error *error)
+{
+	const struct error_info *info = error_info(err->code);
+
+	if (r >= 0 || error == NULL)
+		return r;
+	*error = (struct bpfleet_error){
+		.code = (enum bpfleet_status_code)info->status,
+		.retryable = info->retryable,
+	};
+	(void)snprintf(error->reason, sizeof(error->reason), "%s", info->reason);
+	(void)snprintf(error->message, sizeof(error->message), "%s", err->message);
+	return r;
+}
+
+struct block {
+	struct arena *arena;
+	max_align_t items[];
+};
+
+void *lib_block(struct arena *arena, size_t n, size_t size)
+{
+	struct block *block = arena_alloc(arena, sizeof(*block) + n * size);
+
+	if (block == NULL)
+		return NULL;
+	block->arena = arena;
+	return block->items;
+}
+
+void bpfleet_free(const void *block)
+{
+	const struct block *header;
+
+	if (block == NULL)
+		return;
+	header = (const void *)((const char *)block - offsetof(struct block, items));
+	arena_free(header->arena);
+}
+
+void lib_copy_options(void *all, size_t all_size, const void *options, size_t options_size)
+{
+	memcpy(all, options, options_size < all_size ? options_size : all_size);
+}
+
+int bpfleet_open(const struct bpfleet_open_options *options, struct bpfleet **ret_node,
+		 struct bpfleet_error *error)
+{
+	struct bpfleet_open_options all = BPFLEET_OPEN_OPTIONS_INIT;
+	struct error err = { 0 };
+	struct bpfleet *node;
+	int r;
+
+	if (options != NULL)
+		lib_copy_options(&all, sizeof(all), options, options->size);
+	node = calloc(1, sizeof(*node));
+	if (node == NULL)
+		return lib_result(error_raise(&err, ERROR_OUT_OF_MEMORY, "out of memory"), &err,
+				  error);
+	r = node_open(all.socket_path, all.timeout_ms, &node->node, &err);
+	if (r < 0) {
+		free(node);
+		return lib_result(r, &err, error);
+	}
+	*ret_node = node;
+	return 0;
+}
+
+void bpfleet_close(struct bpfleet *node)
+{
+	if (node == NULL)
+		return;
+	node_close(node->node);
+	free(node);
+}
+
+void bpfleet_cancel(struct bpfleet *node)
+{
+	node_cancel(node->node);
+}

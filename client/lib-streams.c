@@ -1,0 +1,209 @@
+#include <string.h>
+
+#include "base/error.h"
+#include "client/lib.h"
+#include "client/ref.h"
+#include "rpc/client.h"
+
+static int no_memory(struct error *err)
+{
+	return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
+}
+
+/* ---- events */
+
+struct events {
+	int (*on_event)(const struct bpfleet_event *event, void *user_data);
+	void *user_data;
+	struct arena *sources_arena; /* holds sources */
+	const Bpfleet__V1__EventSources *sources;
+};
+
+static uint32_t little_endian_u32(const uint8_t *p)
+{
+	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* 1 when the application has had enough. */
+static int deliver_packed(const struct events *events, const Bpfleet__V1__EventBatch *batch,
+			  struct bpfleet_event *event, struct error *err)
+{
+	const uint8_t *at = batch->events.data;
+	size_t left = batch->events.len;
+
+	while (left > 0) {
+		if (left < 4 || little_endian_u32(at) > left - 4)
+			return error_raise(err, ERROR_PROTOCOL, "a batch of events is cut off");
+		event->size = little_endian_u32(at);
+		event->data = at + 4;
+		if (events->on_event(event, events->user_data) != 0)
+			return 1;
+		at += 4 + event->size;
+		left -= 4 + event->size;
+		event->sequence++;
+	}
+	return 0;
+}
+
+static int deliver(const struct events *events, const Bpfleet__V1__EventBatch *batch,
+		   struct error *err)
+{
+	struct bpfleet_event event = {
+		.json = "",
+		.sequence = batch->first_sequence,
+		.received_at_ns = batch->received_at_ns,
+		.subscriber_lost = batch->subscriber_lost,
+		.kernel_lost = batch->kernel_lost,
+		.kernel_lost_known = batch->kernel_lost_known,
+	};
+
+	if (events->sources == NULL || batch->source >= events->sources->n_maps)
+		return error_raise(err, ERROR_PROTOCOL, "events of a map that was not announced");
+	event.map = events->sources->maps[batch->source]->name;
+	if (batch->n_json == 0)
+		return deliver_packed(events, batch, &event, err);
+	for (size_t i = 0; i < batch->n_json; i++) {
+		event.json = batch->json[i];
+		if (events->on_event(&event, events->user_data) != 0)
+			return 1;
+		event.sequence++;
+	}
+	return 0;
+}
+
+/* One message; 1 when the stream, or the application's interest, has ended. */
+static int events_step(struct events *events, struct rpc_stream *stream, struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
+	const Bpfleet__V1__StreamEventsResponse *response;
+	ProtobufCMessage *message;
+	int r;
+
+	if (arena == NULL)
+		return no_memory(err);
+	r = rpc_stream_receive(stream, arena, &message, err);
+	if (r <= 0)
+		return r < 0 ? r : 1;
+	response = (const Bpfleet__V1__StreamEventsResponse *)message;
+	if (response->part_case == BPFLEET__V1__STREAM_EVENTS_RESPONSE__PART_BATCH)
+		return deliver(events, response->batch, err);
+	if (response->part_case != BPFLEET__V1__STREAM_EVENTS_RESPONSE__PART_SOURCES ||
+	    events->sources != NULL)
+		return 0;
+	events->sources = response->sources;
+	events->sources_arena = TAKE_PTR(arena);
+	return events->on_event(NULL, events->user_data) != 0 ? 1 : 0;
+}
+
+int bpfleet_events(struct bpfleet *node, const char *source, bool as_json,
+		   int (*on_event)(const struct bpfleet_event *event, void *user_data),
+		   void *user_data, struct bpfleet_error *error)
+{
+	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
+	struct events events = { .on_event = on_event, .user_data = user_data };
+	struct rpc_stream *stream = NULL;
+	struct error err = { 0 };
+	char name[REF_SIZE];
+	int r;
+
+	request.source = name;
+	request.encoding = as_json ? BPFLEET__V1__ENCODING__ENCODING_JSON
+				   : BPFLEET__V1__ENCODING__ENCODING_PACKED;
+	r = ref_source(source, name, &err);
+	if (r == 0)
+		r = node_subscribe(node->node, "StreamEvents", &request.base, UINT64_MAX, &stream,
+				   &err);
+	while (r == 0)
+		r = events_step(&events, stream, &err);
+	r = node_explain(node->node, r, &err);
+	node_stream_free(node->node, stream);
+	arena_free(events.sources_arena);
+	return lib_result(r > 0 ? 0 : r, &err, error);
+}
+
+/* ---- watch */
+
+struct watched {
+	struct bpfleet_bundle bundle;
+	struct bpfleet_instance instance;
+	struct bpfleet_program program;
+	struct bpfleet_link link;
+	struct bpfleet_map map;
+};
+
+static int convert_change(struct arena *arena, const Bpfleet__V1__Change *change,
+			  struct watched *objects, struct bpfleet_change *out, struct error *err)
+{
+	out->revision = change->revision;
+	out->deleted = change->kind == BPFLEET__V1__CHANGE_KIND__CHANGE_KIND_DELETED;
+	switch (change->object_case) {
+	case BPFLEET__V1__CHANGE__OBJECT_INSTANCE:
+		out->instance = &objects->instance;
+		return lib_instance(arena, &change->instance->base, &objects->instance, err);
+	case BPFLEET__V1__CHANGE__OBJECT_PROGRAM:
+		out->program = &objects->program;
+		return lib_program(arena, &change->program->base, &objects->program, err);
+	case BPFLEET__V1__CHANGE__OBJECT_MAP:
+		out->map = &objects->map;
+		return lib_map(arena, &change->map->base, &objects->map, err);
+	case BPFLEET__V1__CHANGE__OBJECT_LINK:
+		out->link = &objects->link;
+		return lib_link(arena, &change->link->base, &objects->link, err);
+	case BPFLEET__V1__CHANGE__OBJECT_BUNDLE:
+		out->bundle = &objects->bundle;
+		return lib_bundle(arena, &change->bundle->base, &objects->bundle, err);
+	case BPFLEET__V1__CHANGE__OBJECT__NOT_SET:
+	case _BPFLEET__V1__CHANGE__OBJECT__CASE_IS_INT_SIZE:
+	default:
+		/* A kind of object that a newer daemon has. */
+		return 0;
+	}
+}
+
+static int watch_step(struct rpc_stream *stream,
+		      int (*on_change)(const struct bpfleet_change *change, void *user_data),
+		      void *user_data, struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
+	const Bpfleet__V1__WatchResponse *response;
+	struct bpfleet_change change = { 0 };
+	struct watched objects = { 0 };
+	ProtobufCMessage *message;
+	int r;
+
+	if (arena == NULL)
+		return no_memory(err);
+	r = rpc_stream_receive(stream, arena, &message, err);
+	if (r <= 0)
+		return r < 0 ? r : 1;
+	response = (const Bpfleet__V1__WatchResponse *)message;
+	if (response->part_case == BPFLEET__V1__WATCH_RESPONSE__PART_SYNCED) {
+		change.synced = true;
+		change.revision = response->synced->revision;
+	} else if (response->part_case == BPFLEET__V1__WATCH_RESPONSE__PART_CHANGE) {
+		r = convert_change(arena, response->change, &objects, &change, err);
+		if (r < 0)
+			return r;
+	} else {
+		return 0;
+	}
+	return on_change(&change, user_data) != 0 ? 1 : 0;
+}
+
+int bpfleet_watch(struct bpfleet *node, uint64_t since_revision,
+		  int (*on_change)(const struct bpfleet_change *change, void *user_data),
+		  void *user_data, struct bpfleet_error *error)
+{
+	Bpfleet__V1__WatchRequest request = BPFLEET__V1__WATCH_REQUEST__INIT;
+	struct rpc_stream *stream = NULL;
+	struct error err = { 0 };
+	int r;
+
+	request.since_revision = since_revision;
+	r = node_subscribe(node->node, "Watch", &request.base, UINT64_MAX, &stream, &err);
+	while (r == 0)
+		r = watch_step(stream, on_change, user_data, &err);
+	r = node_explain(node->node, r, &err);
+	node_stream_free(node->node, stream);
+	return lib_result(r > 0 ? 0 : r, &err, error);
+}
