@@ -17,9 +17,9 @@ struct error;
 
 #define MINISIGN_KEY_ID_LEN 8
 #define MINISIGN_KEY_ID_TEXT_LEN 16
-#define MINISIGN_COMMENT_MAX 1024 /* untrusted */
+#define MINISIGN_COMMENT_MAX 512 /* untrusted */
 #define MINISIGN_TRUSTED_COMMENT_MAX 8192
-#define MINISIGN_SIGNATURE_FILE_MAX 9600
+#define MINISIGN_SIGNATURE_FILE_MAX 9000
 #define MINISIGN_PASSWORD_MAX 1024
 
 struct minisign_public_key {
@@ -40,7 +40,8 @@ struct minisign_secret_key;
 void minisign_secret_key_free(struct minisign_secret_key *key);
 DEFINE_CLEANUP(struct minisign_secret_key, minisign_secret_key_free)
 
-/* The key id as minisign prints it: 16 upper-case hex digits of the little-endian number. */
+/* The key id as 16 upper-case hex digits of a little-endian number; minisign drops leading zeros.
+ */
 void minisign_format_key_id(const uint8_t key_id[static MINISIGN_KEY_ID_LEN],
 			    char out[static MINISIGN_KEY_ID_TEXT_LEN + 1]);
 
@@ -86,7 +87,8 @@ struct minisign_kdf {
 
 /*
  * A secret key file, new (sodium_memzero() and free it). password NULL: not encrypted. kdf NULL:
- * what minisign uses. comment NULL: minisign's own. Errors: KDF out of memory as OUT_OF_MEMORY.
+ * what minisign uses. comment NULL: minisign's own. Errors: INVALID_ARGUMENT (comment or password),
+ * OUT_OF_MEMORY (of the key derivation, too).
  */
 _must_check_ int minisign_secret_key_format(const struct minisign_secret_key *key,
 					    const char *password, const struct minisign_kdf *kdf,

@@ -18,7 +18,7 @@ struct error;
 #define NAME_LABEL_MAX 48
 #define NAME_SYMBOL_MAX 127
 #define NAME_ID_LEN 13
-#define NAME_RESOURCE_MAX 192
+#define NAME_RESOURCE_MAX 207
 
 /* `[a-z][a-z0-9_]{0,47}`: a bundle, an object within one, a fallback group. */
 bool name_is_bundle(const char *text);
