@@ -57,8 +57,11 @@ _must_check_ int rpc_stream_open(struct rpc_channel *channel,
 				 const ProtobufCServiceDescriptor *service, const char *method,
 				 uint64_t deadline, struct rpc_stream **ret, struct error *err);
 
-/* Sends one message; waits while the server does not read. Fails with the call's error when it has
- * ended. */
+/*
+ * Sends one message; waits while the server does not read. When the call has ended with an error,
+ * fails with that; when the server has ended it with success, or has an answer waiting, drops the
+ * message and returns 0: rpc_stream_receive() tells.
+ */
 _must_check_ int rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message,
 				 struct error *err);
 

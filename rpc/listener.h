@@ -36,6 +36,7 @@ _must_check_ int rpc_listener_new(struct rpc_loop *loop, int listen_fd,
 void rpc_listener_release(struct rpc_listener *listener);
 unsigned int rpc_listener_n_connections(const struct rpc_listener *listener);
 
-/* Stops accepting, closes and frees. The connections are not touched. */
+/* Stops accepting, closes and frees. The connections are not touched; no release may follow. Not
+ * from within on_accept. */
 void rpc_listener_free(struct rpc_listener *listener);
 DEFINE_CLEANUP(struct rpc_listener, rpc_listener_free)

@@ -40,7 +40,8 @@ void rpc_loop_stop(struct rpc_loop *loop);
 void rpc_loop_drain(struct rpc_loop *loop, unsigned int grace_ms);
 
 /*
- * Closes what is left (connections with their on_closed, listeners, watches, timers), then frees.
+ * Closes what is left (connections with their on_closed, listeners, watches; timers do not fire any
+ * more, tasks posted run), then frees.
  * Only when rpc_loop_run() is not running; callbacks run on the calling thread. NULL is fine.
  */
 void rpc_loop_free(struct rpc_loop *loop);

@@ -61,8 +61,9 @@ struct rpc_method {
 	void (*on_half_close)(struct rpc_call *call, void *user);
 	/* After rpc_call_send() returned 0 with a full queue: there is room again. */
 	void (*on_writable)(struct rpc_call *call, void *user);
-	/* The client went away, cancelled, or the deadline passed before the handler finished. At
-	 * most once; the handler need not finish the call any more. */
+	/* The call ended before the handler finished it: the client went away or cancelled, the
+	 * deadline passed, a message of a stream was refused. At most once; the handler need not
+	 * finish the call any more. */
 	void (*on_cancelled)(struct rpc_call *call, void *user);
 	/* The last callback of every call that on_call saw, exactly once: release what belongs to
 	 * it. */
@@ -141,7 +142,8 @@ bool rpc_call_alive(const struct rpc_call *call);
 bool rpc_call_metadata(const struct rpc_call *call, const char *key, const char **ret_value,
 		       size_t *ret_n);
 
-/* The arena that holds the current message; for the handler's own use too. */
+/* The arena that holds the current message, for the handler's own use too; NULL when out of memory
+ * or after the end. */
 struct arena *rpc_call_arena(struct rpc_call *call);
 
 /* The current message as the bytes that came, for passing on; borrowed as long as the message. */

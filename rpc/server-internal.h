@@ -1,0 +1,48 @@
+/* A connection and its calls, as rpc/connection.c and rpc/call.c see each other. */
+#pragma once
+
+#include <grpc/grpc.h>
+
+#include "rpc/internal.h"
+#include "rpc/server.h"
+#include "rpc/status.h"
+
+struct rpc_watch;
+
+/* The one posted request of a connection: where gRPC puts the next call. */
+struct rpc_accept {
+	struct rpc_event event;
+	bool posted;
+	grpc_call *call;
+	grpc_call_details details;
+	grpc_metadata_array metadata;
+};
+
+struct rpc_connection {
+	struct rpc_member member;
+	struct rpc_loop *loop;
+	grpc_server *server;
+	/* A second fd of the socket: gRPC tells nobody when a transport has closed. */
+	int watch_fd;
+	struct rpc_watch *watch;
+	const struct rpc_service *const *services;
+	size_t n_services;
+	struct rpc_connection_options options;
+	void *user;
+	struct rpc_accept accept;
+	struct rpc_event shutdown_event;
+	bool shutdown_asked;
+	bool shutdown_done;
+	bool closing;
+	struct rpc_call *calls;
+	unsigned int n_calls;
+};
+
+/* Takes what the posted request was filled with, and serves it. */
+void rpc_call_begin(struct rpc_connection *connection, struct rpc_accept *accept);
+/* A call has ended and left connection->calls. May free the connection. */
+void rpc_connection_call_ended(struct rpc_connection *connection);
+/* The row and descriptor for a path "/package.Service/Method"; false if there is none. */
+bool rpc_connection_find(const struct rpc_connection *connection, const char *path, size_t n,
+			 const struct rpc_method **ret_method,
+			 const ProtobufCMethodDescriptor **ret_descriptor);
