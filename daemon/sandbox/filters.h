@@ -1,0 +1,12 @@
+/* The filters that generate.c makes of profiles.c when bpfleet is built. */
+#pragma once
+
+#include <linux/filter.h>
+
+extern const struct sock_filter sandbox_filter_supervisor[], sandbox_filter_core[],
+	sandbox_filter_front[], sandbox_filter_resolver[];
+extern const unsigned short sandbox_filter_supervisor_len, sandbox_filter_core_len,
+	sandbox_filter_front_len, sandbox_filter_resolver_len;
+
+/* Whether the processes stay dumpable: only in a build with sanitizers, which trace themselves. */
+extern const int sandbox_dumpable;
