@@ -67,10 +67,13 @@ _must_check_ int kernel_pins_add_instance(struct kernel_pins *pins, const char *
 _must_check_ int kernel_pins_remove_instance(struct kernel_pins *pins, const char *instance,
 					     struct error *err);
 
-/* One entry of a listing. An instance without pins appears once, with an empty name. */
+/*
+ * One entry of a listing. An instance without pins appears once, as foreign with an empty name; a
+ * foreign file in the store's directory itself has an empty instance.
+ */
 struct kernel_pin_entry {
 	char instance[KERNEL_PIN_ID_MAX + 1];
-	char name[KERNEL_PIN_ID_MAX + 3]; /* file name: "p_0" */
+	char name[256]; /* file name: "p_0" */
 	enum kernel_pin_kind kind;
 	uint32_t ordinal;
 	char link[KERNEL_PIN_ID_MAX + 1];

@@ -1,0 +1,60 @@
+/* A row of the table of hook kinds, and what the kinds share. For the sources hook*.c. */
+#pragma once
+
+#include <bpf/bpf.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bundle/hook.h"
+#include "daemon/core/kernel/hooks.h"
+
+struct hook_ops {
+	uint32_t link_type; /* enum bpf_link_type */
+	/* BPF_LINK_DETACH works; of the others the last reference is what holds them. */
+	bool detachable;
+	/* fd of the new link; see kernel_attach(). */
+	int (*attach)(const struct kernel_attach *attach, int *ret_fd, struct error *err);
+	/* Compares a link's target with the hook: sets view->state and reason when they differ. */
+	int (*compare)(const struct kernel_attach *attach, int link_fd,
+		       const struct bpf_link_info *info, struct kernel_link_view *view,
+		       struct error *err);
+	void (*probe)(struct kernel_support *ret);
+};
+
+extern const struct hook_ops hook_xdp;
+extern const struct hook_ops hook_tc;
+extern const struct hook_ops hook_cgroup_skb;
+extern const struct hook_ops hook_tracepoint;
+extern const struct hook_ops hook_raw_tp;
+extern const struct hook_ops hook_tp_btf;
+extern const struct hook_ops hook_uprobe;
+
+/* Says that a link is not as it should be. */
+void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, const char *format,
+		  ...) __attribute__((format(printf, 3, 4)));
+
+/* Raises the errno of an attach where the kind has nothing better to say. */
+int hook_raise_attach(const struct kernel_attach *attach, int sys_errno, struct error *err);
+
+/* Tries to load a program of two instructions; 0 or the negative errno. */
+int hook_try_load(enum bpf_prog_type type, enum bpf_attach_type expected, uint32_t btf_id,
+		  int *ret_fd);
+/* probe() of a kind for which that says it all. */
+void hook_probe_load(enum bpf_prog_type type, enum bpf_attach_type expected,
+		     struct kernel_support *ret);
+
+/* Index of a network interface, asked over rtnetlink. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED. */
+_must_check_ int netdev_index(const char *name, uint32_t *ret, struct error *err);
+/* compare() for a link on an interface: ifindex as the kernel shows it. */
+int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
+			struct kernel_link_view *view, struct error *err);
+
+/* tc-clsact.c: the filter that stands in for a link before Linux 6.6. */
+_must_check_ int clsact_attach(const struct kernel_attach *attach, struct error *err);
+/* ret->program_id 0: there is no filter of that handle. */
+_must_check_ int clsact_describe(const struct kernel_attach *attach, struct kernel_link_view *ret,
+				 struct error *err);
+_must_check_ int clsact_detach(const struct kernel_attach *attach, struct error *err);
+
+/* Whether tc attaches by tcx here; else by clsact. */
+bool hook_tc_is_tcx(const struct kernel_context *context);

@@ -1,0 +1,77 @@
+/* tc: a tcx link; before Linux 6.6 a clsact filter (tc-clsact.c). */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "daemon/core/kernel/hook-kind.h"
+
+static enum bpf_attach_type direction(const struct kernel_attach *attach)
+{
+	return strcmp(hook_argument(attach->hook), "egress") == 0 ? BPF_TCX_EGRESS
+								  : BPF_TCX_INGRESS;
+}
+
+/* No interface has this index: a kernel with tcx says ENODEV, one without knows no such type. */
+static bool has_tcx(void)
+{
+	LIBBPF_OPTS(bpf_prog_query_opts, opts);
+
+	return bpf_prog_query_opts(INT_MAX, BPF_TCX_INGRESS, &opts) == 0 || errno != EINVAL;
+}
+
+bool hook_tc_is_tcx(const struct kernel_context *context)
+{
+	return (context == NULL || !context->force_clsact) && has_tcx();
+}
+
+static int attach_tcx(const struct kernel_attach *attach, int *ret_fd, struct error *err)
+{
+	const char *name = hook_target(attach->hook);
+	uint32_t ifindex;
+	int fd, r;
+
+	r = netdev_index(name, &ifindex, err);
+	if (r < 0)
+		return r;
+	fd = bpf_link_create(attach->program_fd, (int)ifindex, direction(attach), NULL);
+	if (fd >= 0) {
+		*ret_fd = fd;
+		return 0;
+	}
+	if (errno == EEXIST)
+		return error_raise_errno(err, ERROR_HOOK_BUSY, errno,
+					 "this program is attached there already");
+	if (errno == ERANGE)
+		return error_raise_errno(err, ERROR_LIMIT_EXCEEDED, errno,
+					 "interface %s has as many tc programs as the kernel runs",
+					 name);
+	return hook_raise_attach(attach, errno, err);
+}
+
+static int compare_tcx(const struct kernel_attach *attach, int link_fd,
+		       const struct bpf_link_info *info, struct kernel_link_view *view,
+		       struct error *err)
+{
+	(void)link_fd;
+	if (info->tcx.attach_type != direction(attach))
+		hook_differs(view, KERNEL_LINK_DRIFTED, "it is attached in the other direction");
+	return hook_compare_netdev(attach, info->tcx.ifindex, view, err);
+}
+
+static void probe_tc(struct kernel_support *ret)
+{
+	hook_probe_load(BPF_PROG_TYPE_SCHED_CLS, 0, ret);
+	if (ret->supported)
+		(void)snprintf(ret->detail, sizeof(ret->detail), "%s",
+			       has_tcx() ? "tcx" : "clsact");
+}
+
+const struct hook_ops hook_tc = {
+	.link_type = BPF_LINK_TYPE_TCX,
+	.detachable = true,
+	.attach = attach_tcx,
+	.compare = compare_tcx,
+	.probe = probe_tc,
+};

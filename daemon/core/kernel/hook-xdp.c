@@ -1,0 +1,67 @@
+/* xdp: one link on an interface, held by its bpf_link. */
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "daemon/core/kernel/hook-kind.h"
+
+static int raise_busy(uint32_t ifindex, const char *name, int sys_errno, struct error *err)
+{
+	uint32_t holder = 0;
+	int r;
+
+	r = error_raise_errno(err, ERROR_HOOK_BUSY, sys_errno,
+			      "interface %s has an XDP program, and the kernel runs one", name);
+	if (bpf_xdp_query_id((int)ifindex, 0, &holder) == 0 && holder != 0)
+		error_detail(err, "holder_program_id", "%u", holder);
+	return r;
+}
+
+static int attach_xdp(const struct kernel_attach *attach, int *ret_fd, struct error *err)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts);
+	const char *name = hook_target(attach->hook);
+	const char *mode = hook_option(attach->hook, "mode");
+	uint32_t ifindex;
+	int fd, r;
+
+	r = netdev_index(name, &ifindex, err);
+	if (r < 0)
+		return r;
+	if (mode != NULL)
+		opts.flags = strcmp(mode, "native") == 0 ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+	fd = bpf_link_create(attach->program_fd, (int)ifindex, BPF_XDP, &opts);
+	if (fd >= 0) {
+		*ret_fd = fd;
+		return 0;
+	}
+	if (errno == EBUSY || errno == EEXIST)
+		return raise_busy(ifindex, name, errno, err);
+	if (errno == EOPNOTSUPP && mode != NULL)
+		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, errno,
+					 "interface %s has no XDP of mode %s", name, mode);
+	return hook_raise_attach(attach, errno, err);
+}
+
+static int compare_xdp(const struct kernel_attach *attach, int link_fd,
+		       const struct bpf_link_info *info, struct kernel_link_view *view,
+		       struct error *err)
+{
+	(void)link_fd;
+	return hook_compare_netdev(attach, info->xdp.ifindex, view, err);
+}
+
+static void probe_xdp(struct kernel_support *ret)
+{
+	hook_probe_load(BPF_PROG_TYPE_XDP, BPF_XDP, ret);
+}
+
+const struct hook_ops hook_xdp = {
+	.link_type = BPF_LINK_TYPE_XDP,
+	.detachable = true,
+	.attach = attach_xdp,
+	.compare = compare_xdp,
+	.probe = probe_xdp,
+};

@@ -1,0 +1,241 @@
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "daemon/core/kernel/hook-kind.h"
+
+static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
+	[HOOK_XDP] = &hook_xdp,
+	[HOOK_TC] = &hook_tc,
+	[HOOK_CGROUP_SKB] = &hook_cgroup_skb,
+	[HOOK_TRACEPOINT] = &hook_tracepoint,
+	[HOOK_RAW_TP] = &hook_raw_tp,
+	[HOOK_TP_BTF] = &hook_tp_btf,
+	[HOOK_UPROBE] = &hook_uprobe,
+};
+
+static const struct hook_ops *ops_of(const struct kernel_attach *attach)
+{
+	return kinds[hook_kind(attach->hook)];
+}
+
+void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, const char *format,
+		  ...)
+{
+	va_list args;
+
+	view->state = state;
+	va_start(args, format);
+	(void)vsnprintf(view->reason, sizeof(view->reason), format, args);
+	va_end(args);
+}
+
+int hook_raise_attach(const struct kernel_attach *attach, int sys_errno, struct error *err)
+{
+	const char *text = hook_text(attach->hook);
+	enum error_code code = ERROR_KERNEL_REFUSED;
+
+	switch (sys_errno) {
+	case ENODEV:
+	case ENOENT:
+		code = ERROR_TARGET_NOT_FOUND;
+		break;
+	case EBUSY:
+	case EEXIST:
+		code = ERROR_HOOK_BUSY;
+		break;
+	case EOPNOTSUPP:
+	case 524: /* ENOTSUPP, which bpf(2) lets out of the kernel */
+		code = ERROR_KERNEL_UNSUPPORTED;
+		break;
+	case ENOMEM:
+		code = ERROR_OUT_OF_MEMORY;
+		break;
+	case EMFILE:
+	case ENFILE:
+	case E2BIG:
+	case ERANGE:
+		code = ERROR_LIMIT_EXCEEDED;
+		break;
+	default:
+		break;
+	}
+	return error_raise_errno(err, code, sys_errno, "cannot attach to %.200s", text);
+}
+
+int kernel_hook_check(const struct hook *hook, uint32_t program_type, struct error *err)
+{
+	const struct hook_kind_info *info = hook_kind_info(hook_kind(hook));
+	const char *type = libbpf_bpf_prog_type_str((enum bpf_prog_type)program_type);
+
+	if (type != NULL && strcmp(info->program_type, type) == 0)
+		return 0;
+	return error_raise(err, ERROR_INVALID_HOOK,
+			   "hooks of kind %s take programs of type %s, this one is of type %s",
+			   info->name, info->program_type, type != NULL ? type : "unknown");
+}
+
+static int link_info(int fd, struct bpf_link_info *info, struct error *err)
+{
+	uint32_t size = sizeof(*info);
+
+	memset(info, 0, sizeof(*info));
+	if (bpf_link_get_info_by_fd(fd, info, &size) < 0)
+		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
+					 "cannot ask the kernel about a link");
+	return 0;
+}
+
+static int attach_clsact(const struct kernel_attach *attach, struct kernel_link *ret,
+			 struct error *err)
+{
+	const int r = clsact_attach(attach, err);
+
+	if (r == 0)
+		*ret = (struct kernel_link){ .form = KERNEL_LINK_CLSACT, .fd = -1 };
+	return r;
+}
+
+int kernel_attach(const struct kernel_attach *attach, struct kernel_link *ret, struct error *err)
+{
+	_cleanup_close_ int fd = -1;
+	struct bpf_link_info info;
+	int r;
+
+	if (hook_kind(attach->hook) == HOOK_TC && !hook_tc_is_tcx(attach->context))
+		return attach_clsact(attach, ret, err);
+	r = ops_of(attach)->attach(attach, &fd, err);
+	if (r == 0)
+		r = link_info(fd, &info, err);
+	if (r < 0)
+		return r;
+	*ret = (struct kernel_link){ .form = KERNEL_LINK_FD, .fd = TAKE_FD(fd), .id = info.id };
+	return 0;
+}
+
+static int describe_fd(const struct kernel_attach *attach, int fd, struct kernel_link_view *ret,
+		       uint32_t *ret_id, struct error *err)
+{
+	const struct hook_ops *ops = ops_of(attach);
+	struct kernel_link_view view = { .state = KERNEL_LINK_ATTACHED };
+	struct bpf_link_info info;
+	int r;
+
+	r = link_info(fd, &info, err);
+	if (r < 0)
+		return r;
+	if (info.type != ops->link_type)
+		return error_raise(err, ERROR_TARGET_CHANGED, "what is pinned is no link to %.200s",
+				   hook_text(attach->hook));
+	view.program_id = info.prog_id;
+	if (info.prog_id != attach->program_id && attach->program_id != 0)
+		hook_differs(&view, KERNEL_LINK_DRIFTED, "program %u runs there instead of %u",
+			     info.prog_id, attach->program_id);
+	r = ops->compare(attach, fd, &info, &view, err);
+	if (r < 0)
+		return r;
+	*ret = view;
+	if (ret_id != NULL)
+		*ret_id = info.id;
+	return 0;
+}
+
+int kernel_describe(const struct kernel_attach *attach, const struct kernel_link *link,
+		    struct kernel_link_view *ret, struct error *err)
+{
+	if (link->form == KERNEL_LINK_CLSACT)
+		return clsact_describe(attach, ret, err);
+	return describe_fd(attach, link->fd, ret, NULL, err);
+}
+
+int kernel_adopt(const struct kernel_attach *attach, int pinned_fd, struct kernel_link *ret,
+		 struct kernel_link_view *ret_view, struct error *err)
+{
+	struct kernel_link_view view = { 0 };
+	uint32_t id = 0;
+	int r;
+
+	if (pinned_fd >= 0) {
+		r = describe_fd(attach, pinned_fd, ret_view, &id, err);
+		if (r == 0)
+			*ret = (struct kernel_link){ .form = KERNEL_LINK_FD,
+						     .fd = pinned_fd,
+						     .id = id };
+		return r;
+	}
+	if (hook_kind(attach->hook) != HOOK_TC)
+		return error_raise(err, ERROR_NOT_FOUND, "no link is pinned");
+	r = clsact_describe(attach, &view, err);
+	if (r < 0)
+		return r;
+	if (view.state != KERNEL_LINK_ATTACHED)
+		return error_raise(err, ERROR_NOT_FOUND, "no link is pinned, and %s", view.reason);
+	*ret = (struct kernel_link){ .form = KERNEL_LINK_CLSACT, .fd = -1 };
+	*ret_view = view;
+	return 0;
+}
+
+void kernel_link_close(struct kernel_link *link)
+{
+	if (link->fd >= 0)
+		(void)close(link->fd);
+	*link = KERNEL_LINK_NONE;
+}
+
+int kernel_detach(const struct kernel_attach *attach, struct kernel_link *link, struct error *err)
+{
+	int r = 0;
+
+	if (link->form == KERNEL_LINK_CLSACT)
+		r = clsact_detach(attach, err);
+	else if (link->fd >= 0 && ops_of(attach)->detachable && bpf_link_detach(link->fd) < 0 &&
+		 errno != ENOLINK)
+		r = error_raise_errno(err, ERROR_KERNEL_REFUSED, errno, "cannot detach from %.200s",
+				      hook_text(attach->hook));
+	kernel_link_close(link);
+	return r;
+}
+
+const char *kernel_hook_kind(size_t i)
+{
+	return i < HOOK_N_KINDS ? hook_kind_info((enum hook_kind)i)->name : NULL;
+}
+
+void kernel_probe(size_t i, struct kernel_support *ret)
+{
+	*ret = (struct kernel_support){ .kind = kernel_hook_kind(i) };
+	kinds[i]->probe(ret);
+}
+
+int hook_try_load(enum bpf_prog_type type, enum bpf_attach_type expected, uint32_t btf_id,
+		  int *ret_fd)
+{
+	/* r0 = 0; exit */
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = expected,
+		    .attach_btf_id = btf_id);
+	const int fd = bpf_prog_load(type, "probe", "GPL", insns, 2, &opts);
+
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+void hook_probe_load(enum bpf_prog_type type, enum bpf_attach_type expected,
+		     struct kernel_support *ret)
+{
+	_cleanup_close_ int fd = -1;
+	const int r = hook_try_load(type, expected, 0, &fd);
+
+	ret->supported = r == 0;
+	if (r < 0)
+		(void)snprintf(ret->detail, sizeof(ret->detail), "loading one fails: %s",
+			       error_errno_name(-r));
+}

@@ -1,0 +1,98 @@
+/* What the kernel says of itself and of objects that it already holds. */
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "base/error.h"
+#include "daemon/core/kernel/load.h"
+#include "daemon/mapread/mapread.h"
+
+struct release {
+	unsigned int part[3];
+};
+
+/* Reads "6.6", "6.6.1" or "6.6.1-anything"; false when there are not at least two numbers. */
+static bool release_parse(const char *text, bool whole, struct release *ret)
+{
+	struct release release = { { 0 } };
+	int used[3] = { 0 };
+	const int n = sscanf(text, "%5u.%5u%n.%5u%n", &release.part[0], &release.part[1], &used[0],
+			     &release.part[2], &used[1]);
+
+	if (n < 2 || (whole && text[n == 3 ? used[1] : used[0]] != '\0'))
+		return false;
+	*ret = release;
+	return true;
+}
+
+int kernel_check_release(const char *min_kernel, struct error *err)
+{
+	struct release wanted, running;
+	struct utsname name;
+
+	if (min_kernel == NULL || min_kernel[0] == '\0')
+		return 0;
+	if (!release_parse(min_kernel, true, &wanted))
+		return error_raise(err, ERROR_MANIFEST_INVALID,
+				   "min_kernel \"%.32s\" is not a kernel release", min_kernel);
+	if (uname(&name) < 0 || !release_parse(name.release, false, &running))
+		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
+					 "cannot tell this kernel's release");
+	for (size_t i = 0; i < 3; i++) {
+		if (running.part[i] > wanted.part[i])
+			return 0;
+		if (running.part[i] < wanted.part[i])
+			return error_raise(err, ERROR_KERNEL_TOO_OLD,
+					   "the bundle needs Linux %s, this is %s", min_kernel,
+					   name.release);
+	}
+	return 0;
+}
+
+int kernel_program_info(int program_fd, struct kernel_program_info *ret, struct error *err)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (bpf_prog_get_info_by_fd(program_fd, &info, &size) < 0)
+		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
+					 "cannot ask the kernel about a program");
+	*ret = (struct kernel_program_info){
+		.id = info.id,
+		.type = info.type,
+		.verified_insns = info.verified_insns,
+	};
+	memcpy(ret->tag, info.tag, sizeof(ret->tag));
+	memcpy(ret->name, info.name, sizeof(ret->name) - 1);
+	return 0;
+}
+
+int kernel_map_info(int map_fd, struct kernel_map_info *ret, struct error *err)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+	int n_cpus = 0;
+
+	if (bpf_map_get_info_by_fd(map_fd, &info, &size) < 0)
+		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
+					 "cannot ask the kernel about a map");
+	if (mapread_is_percpu(info.type)) {
+		n_cpus = mapread_possible_cpus();
+		if (n_cpus < 0)
+			return error_raise_errno(err, ERROR_KERNEL_REFUSED, -n_cpus,
+						 "cannot count the possible CPUs");
+	}
+	*ret = (struct kernel_map_info){
+		.id = info.id,
+		.type = info.type,
+		.key_size = info.key_size,
+		.value_size = info.value_size,
+		.max_entries = info.max_entries,
+		.flags = info.map_flags,
+		.n_cpus = (uint32_t)n_cpus,
+	};
+	memcpy(ret->name, info.name, sizeof(ret->name) - 1);
+	return 0;
+}

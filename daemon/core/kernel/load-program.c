@@ -1,0 +1,186 @@
+#include <errno.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "bundle/hook.h"
+#include "daemon/core/kernel/load-private.h"
+
+/* What the hooks of a program say together. */
+struct wishes {
+	bool any;
+	enum hook_kind kind;
+	bool ingress;
+	bool egress;
+	char event[256]; /* of tp_btf; empty: none named */
+};
+
+static int add_hook(const char *pattern, const char *program, struct wishes *wishes,
+		    struct error *err)
+{
+	_cleanup_(hook_freep) struct hook *hook = NULL;
+	const char *argument, *target;
+	int r;
+
+	r = hook_parse_pattern(pattern, &hook, err);
+	if (r < 0)
+		return error_context(err, r, "program '%s'", program);
+	if (wishes->any && wishes->kind != hook_kind(hook))
+		return error_raise(err, ERROR_MANIFEST_INVALID,
+				   "program '%s' names hooks of the kinds %s and %s", program,
+				   hook_kind_info(wishes->kind)->name,
+				   hook_kind_info(hook_kind(hook))->name);
+	wishes->any = true;
+	wishes->kind = hook_kind(hook);
+	argument = hook_argument(hook);
+	wishes->ingress |= argument == NULL || str_glob(argument, "ingress");
+	wishes->egress |= argument == NULL || str_glob(argument, "egress");
+	target = hook_target(hook);
+	if (wishes->kind != HOOK_TP_BTF || strchr(target, '*') != NULL)
+		return 0;
+	if (wishes->event[0] != '\0' && strcmp(wishes->event, target) != 0)
+		return error_raise(err, ERROR_MANIFEST_INVALID,
+				   "program '%s': the kernel binds it to one of the events %s and "
+				   "%s when it is loaded; name one",
+				   program, wishes->event, target);
+	(void)strncpy(wishes->event, target, sizeof(wishes->event) - 1);
+	return 0;
+}
+
+/* The event is bound at load: the section's ("tp_btf/NAME"), or else the manifest's. */
+static int configure_tp_btf(struct bpf_program *program, const struct wishes *wishes,
+			    struct error *err)
+{
+	const char *slash = strchr(bpf_program__section_name(program), '/');
+	const char *name = bpf_program__name(program);
+	int r;
+
+	if (bpf_program__expected_attach_type(program) != BPF_TRACE_RAW_TP)
+		return error_raise(
+			err, ERROR_KERNEL_UNSUPPORTED,
+			"program '%s': of the tracing programs only tp_btf has a kind of "
+			"hook",
+			name);
+	if (slash == NULL && wishes->event[0] == '\0')
+		return error_raise(err, ERROR_MANIFEST_INVALID,
+				   "program '%s' names no event, neither in its section nor in its "
+				   "hooks",
+				   name);
+	if (wishes->event[0] == '\0' || (slash != NULL && strcmp(slash + 1, wishes->event) == 0))
+		return 0;
+	r = bpf_program__set_attach_target(program, 0, wishes->event);
+	if (r < 0)
+		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, -r,
+					 "program '%s': this kernel has no tracepoint '%s'", name,
+					 wishes->event);
+	return 0;
+}
+
+static void set_attach_type(struct bpf_program *program, enum bpf_attach_type type)
+{
+	if (bpf_program__expected_attach_type(program) != type)
+		(void)bpf_program__set_expected_attach_type(program, type);
+}
+
+int load_program_configure(const Bpfleet__V1__ProgramSpec *spec, struct bpf_program *program,
+			   struct error *err)
+{
+	struct wishes wishes = { 0 };
+	int r;
+
+	for (size_t i = 0; i < spec->n_hooks; i++) {
+		r = add_hook(spec->hooks[i], spec->name, &wishes, err);
+		if (r < 0)
+			return r;
+	}
+	if (!wishes.any)
+		return bpf_program__type(program) == BPF_PROG_TYPE_TRACING
+			       ? configure_tp_btf(program, &wishes, err)
+			       : 0;
+	if (strcmp(hook_kind_info(wishes.kind)->program_type, spec->type) != 0)
+		return error_raise(err, ERROR_MANIFEST_INVALID,
+				   "program '%s' is of type %s, its hooks are for type %s",
+				   spec->name, spec->type,
+				   hook_kind_info(wishes.kind)->program_type);
+	switch (wishes.kind) {
+	case HOOK_XDP:
+		set_attach_type(program, BPF_XDP);
+		return 0;
+	case HOOK_CGROUP_SKB:
+		/* Returns 2 and 3 are for egress alone, so a program for both states neither. */
+		if (wishes.ingress != wishes.egress)
+			set_attach_type(program, wishes.egress ? BPF_CGROUP_INET_EGRESS
+							       : BPF_CGROUP_INET_INGRESS);
+		return 0;
+	case HOOK_UPROBE:
+		/* Through perf, a uprobe needs CAP_SYS_ADMIN. */
+		set_attach_type(program, BPF_TRACE_UPROBE_MULTI);
+		return 0;
+	case HOOK_TP_BTF:
+		return configure_tp_btf(program, &wishes, err);
+	case HOOK_TC:
+	case HOOK_TRACEPOINT:
+	case HOOK_RAW_TP:
+	case HOOK_N_KINDS:
+		return 0;
+	}
+	return 0;
+}
+
+static enum error_code code_of(int sys_errno, bool has_log, bool is_program)
+{
+	switch (sys_errno) {
+	case ENOMEM:
+		return ERROR_OUT_OF_MEMORY;
+	case E2BIG:
+	case EMFILE:
+	case ENFILE:
+		return ERROR_LIMIT_EXCEEDED;
+	default:
+		break;
+	}
+	if (is_program && has_log)
+		return ERROR_VERIFIER_REJECTED;
+	switch (sys_errno) {
+	case EPERM:
+		/* Without a log: the type of program is refused, by policy or for want of a
+		 * capability. */
+	case ESRCH:
+	case ENOENT:
+	case ENOTSUP:
+	case 524: /* ENOTSUPP, which bpf(2) lets out of the kernel */
+		return ERROR_KERNEL_UNSUPPORTED;
+	case EINVAL:
+		return is_program ? ERROR_KERNEL_UNSUPPORTED : ERROR_KERNEL_REFUSED;
+	default:
+		return ERROR_KERNEL_REFUSED;
+	}
+}
+
+static void add_log(const struct load *load)
+{
+	const size_t n = strnlen(load->log, LOAD_LOG_SIZE);
+	const size_t kept = n < KERNEL_LOG_MAX ? n : KERNEL_LOG_MAX;
+
+	if (load->options->rejection_log == NULL)
+		return;
+	load->options->rejection_log->len = 0;
+	(void)str_append_bytes(load->options->rejection_log, load->log + n - kept, kept);
+}
+
+int load_raise(const struct load *load, const char *program, int sys_errno, struct error *err)
+{
+	const bool has_log = load->log[0] != '\0';
+	const enum error_code code = code_of(sys_errno, has_log, program != NULL);
+	int r;
+
+	if (program == NULL)
+		return error_raise_errno(err, code, sys_errno, "the kernel refused an object (%s)",
+					 load->messages.text);
+	r = error_raise_errno(err, code, sys_errno, "the kernel refused program '%s' (%s)", program,
+			      load->messages.text);
+	error_detail(err, "program", "%s", program);
+	if (has_log)
+		add_log(load);
+	return r;
+}
