@@ -28,7 +28,7 @@ static int cut_bounding_set(uint64_t keep, struct error *err)
 {
 	for (unsigned int cap = 0; cap < 64; cap++) {
 		if (prctl(PR_CAPBSET_READ, cap, 0, 0, 0) < 0)
-			return 0;
+			return errno == EINVAL ? 0 : failed(err, "PR_CAPBSET_READ");
 		if ((keep & SANDBOX_CAP(cap)) == 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
 			return failed(err, "PR_CAPBSET_DROP");
 	}

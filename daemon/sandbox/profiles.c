@@ -54,6 +54,7 @@ static const struct profile_rule basic_rules[] = {
 	ANY("getegid"),
 	ANY("geteuid"),
 	ANY("getgid"),
+	ANY("getgroups"),
 	ANY("getpid"),
 	ANY("getppid"),
 	ANY("getrandom"),
@@ -294,6 +295,7 @@ static const struct profile_rule supervisor_rules[] = {
 	ANY("setresuid"),
 	ANY("unlink"),
 	ONE("prctl", 0, PR_CAPBSET_DROP),
+	ONE("prctl", 0, PR_CAPBSET_READ),
 	ONE("prctl", 0, PR_CAP_AMBIENT),
 	ONE("prctl", 0, PR_SET_SECUREBITS),
 };
