@@ -25,9 +25,9 @@ _must_check_ int parameter_check(const Bpfleet__V1__ParameterSpec *spec, struct 
 /*
  * Parses text into the spec->size_bytes bytes of the variable, little-endian for numbers, network
  * order for addresses, zero-padded for strings. n is the room at ret_bytes and must be
- * spec->size_bytes. Numbers may be written in decimal or as 0x...; bools as true, false, 1 or 0.
- * ret_bytes is untouched on failure. Errors: INVALID_PARAMETER with the name, what was given, what
- * was expected; MANIFEST_INVALID when the spec is not coherent.
+ * spec->size_bytes. Numbers may be written in decimal or as 0x...; bools as true, false, yes, no,
+ * on, off, 1 or 0. ret_bytes is untouched on failure. Errors: INVALID_PARAMETER with the name, what
+ * was given, what was expected; MANIFEST_INVALID when the spec is not coherent.
  */
 _must_check_ int parameter_parse(const Bpfleet__V1__ParameterSpec *spec, const char *text,
 				 uint8_t *ret_bytes, size_t n, struct error *err);

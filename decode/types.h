@@ -100,9 +100,11 @@ int decoder_column_text(const struct decoder *decoder, enum decoder_part part, s
 
 /*
  * Parses what decoder_json() and decoder_text() print: JSON, "a=1 b=2", a bare word for a plain
- * type, and always "0x" with two digits a byte. For a per-CPU value, one CPU's. n must be the size
- * of the key or of one value. ret_bytes is untouched on failure. Errors: INVALID_KEY, saying what
- * the type is and what was expected; OUT_OF_MEMORY.
+ * type or for a struct of one member, and "0x" with two digits a byte for the whole (of a plain
+ * number, 0x... is the number). For a per-CPU value, one CPU's. A key must have all its members;
+ * members of a value that are not given are zero. n must be the size of the key or of one value.
+ * ret_bytes is untouched on failure. Errors: INVALID_KEY, saying what the type is and what was
+ * expected; OUT_OF_MEMORY.
  */
 _must_check_ int decoder_parse(const struct decoder *decoder, enum decoder_part part,
 			       const char *text, uint8_t *ret_bytes, size_t n, struct error *err);
