@@ -84,3 +84,6 @@ struct store_audit_verdict {
 /* Walks the whole kept chain: time and reads in proportion to it, memory constant. */
 int store_audit_verify(struct store *store, struct store_audit_verdict *ret,
 		       struct error *err) _must_check_;
+/* The same for the newest n_rows (at least 1): cheap enough for every start. */
+int store_audit_verify_tail(struct store *store, uint64_t n_rows, struct store_audit_verdict *ret,
+			    struct error *err) _must_check_;

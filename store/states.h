@@ -1,6 +1,7 @@
 /*
  * The states of instances and links, and the one table of which event leads from which to which.
- * Pure: nothing here touches the store. docs/states.md is printed from the tables.
+ * Pure: nothing here touches the store. The rows are in states.def; docs/states.md is printed from
+ * them.
  */
 #pragma once
 
@@ -9,54 +10,33 @@
 
 struct str;
 
-/* Numbers of bpfleet.v1.InstanceState. */
+/* INSTANCE_LOADING ...: numbers of bpfleet.v1.InstanceState; INSTANCE_NONE = 0 does not exist. */
 enum instance_state {
-	INSTANCE_NONE = 0, /* does not exist */
-	INSTANCE_LOADING = 1,
-	INSTANCE_READY = 2,
-	INSTANCE_ATTACHED = 3,
-	INSTANCE_DEGRADED = 4,
-	INSTANCE_FAILED = 5,
-	INSTANCE_UNLOADING = 6,
+#define INSTANCE_STATE(name, number, text) INSTANCE_##name = number,
+#include "store/states.def"
+#undef INSTANCE_STATE
 	INSTANCE_N_STATES,
 };
 
 enum instance_event {
-	INSTANCE_EVENT_LOAD,	       /* the intent to load is recorded */
-	INSTANCE_EVENT_LOADED,	       /* every required program is in the kernel and pinned */
-	INSTANCE_EVENT_LOAD_FAILED,    /* a first load failed and was undone */
-	INSTANCE_EVENT_REAPPLY,	       /* new boot, or its kernel objects are gone: load it again */
-	INSTANCE_EVENT_REAPPLY_FAILED, /* that failed; tried again later */
-	INSTANCE_EVENT_LINKS_NONE,     /* its links were counted: there is none */
-	INSTANCE_EVENT_LINKS_GOOD,     /* all of them are attached */
-	INSTANCE_EVENT_LINKS_BAD,      /* some are not */
-	INSTANCE_EVENT_PINS_BAD,       /* a pin is missing or is not what was recorded */
-	INSTANCE_EVENT_UNLOAD,	       /* the intent to unload is recorded, or the lease ended */
-	INSTANCE_EVENT_UNLOADED,       /* nothing of it is left in the kernel */
+#define INSTANCE_EVENT(name, text) INSTANCE_EVENT_##name,
+#include "store/states.def"
+#undef INSTANCE_EVENT
 	INSTANCE_N_EVENTS,
 };
 
-/* Numbers of bpfleet.v1.LinkState. */
+/* LINK_ATTACHED ...: numbers of bpfleet.v1.LinkState; LINK_NONE = 0 does not exist. */
 enum link_state {
-	LINK_NONE = 0, /* does not exist */
-	LINK_PENDING_TARGET = 1,
-	LINK_ATTACHED = 2,
-	LINK_TARGET_GONE = 3,
-	LINK_DRIFTED = 4,
-	LINK_DETACHED = 5,
+#define LINK_STATE(name, number, text) LINK_##name = number,
+#include "store/states.def"
+#undef LINK_STATE
 	LINK_N_STATES,
 };
 
 enum link_event {
-	LINK_EVENT_ATTACH_WAITS,  /* recorded, the target does not exist yet */
-	LINK_EVENT_ATTACHED,	  /* the kernel has the link */
-	LINK_EVENT_ATTACH_FAILED, /* a first attach failed and was undone */
-	LINK_EVENT_TARGET_GONE,	  /* the target went away under it */
-	LINK_EVENT_TARGET_BACK,	  /* a target of that name exists again; not attached yet */
-	LINK_EVENT_DRIFT,	  /* the kernel shows something else than what was recorded */
-	LINK_EVENT_REBOOT,	  /* new boot: nothing is attached any more */
-	LINK_EVENT_DETACHED,	  /* the kernel no longer has the link, as asked */
-	LINK_EVENT_REMOVED,	  /* its row is deleted */
+#define LINK_EVENT(name, text) LINK_EVENT_##name,
+#include "store/states.def"
+#undef LINK_EVENT
 	LINK_N_EVENTS,
 };
 

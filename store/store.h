@@ -45,7 +45,7 @@ typedef void store_hash_fn(const void *bytes, size_t n, uint8_t out[static STORE
 struct store_options {
 	const char *path;	  /* of the database file; made with mode 0600 when missing */
 	store_hash_fn *hash;	  /* for the audit chain */
-	uint64_t now_ns;	  /* UTC; closes what an earlier run left open in the audit log */
+	uint64_t now_ns;	  /* UTC: created_at_ns of a store that is made now */
 	uint64_t audit_max_bytes; /* size cap of the audit log; 0: 64 MiB */
 	uint64_t reserve_bytes;	  /* see STORE_TX_RELEASE; 0: 4 MiB */
 	uint32_t changes_kept;	  /* how many changes Watch can go back; 0: 10,000 */
@@ -56,11 +56,13 @@ struct store_options {
 };
 
 /*
- * Opens the store, makes it if there is none, and brings its schema to the newest version. The
- * tables of state are checked for damage, and the newest 64 rows of the audit chain; bundles and
- * the rest of the log are not (a check of everything would take seconds): damage there shows when
- * it is read. Errors: STORE_TOO_NEW, STORE_CORRUPT (also: not a database of ours), STORE_FULL,
- * STORE_FAILED.
+ * Opens the store, makes it if there is none, brings its schema to the newest version, and writes
+ * down what an earlier run left open in the audit log. The tables of state are checked for damage;
+ * bundles, map entries and logs are not (a check of everything would take seconds): damage there
+ * shows when it is read. The audit chain is not checked either, and never keeps the store from
+ * opening: call store_audit_verify_tail().
+ *
+ * Errors: STORE_TOO_NEW, STORE_CORRUPT (also: not a database of ours), STORE_FULL, STORE_FAILED.
  */
 int store_open(const struct store_options *options, struct store **ret,
 	       struct error *err) _must_check_;
