@@ -28,8 +28,6 @@ struct error;
 #define BUNDLE_HOOKS_MAX 64    /* patterns, or default hooks, of one program */
 #define BUNDLE_DISPLAYS_MAX 64 /* of one map */
 #define BUNDLE_DESCRIPTION_MAX 4096
-#define BUNDLE_PARAMETER_SIZE_MAX 4096
-#define BUNDLE_TYPE_NAME_MAX 127
 #define BUNDLE_PATH_MAX 255
 
 /* What a signed file is; the second field of its header. */

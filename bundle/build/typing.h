@@ -1,0 +1,33 @@
+/* What BTF says about the types of variables and members. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "bpfleet/v1/bundle.pb-c.h"
+
+struct bpf_object;
+struct btf;
+struct btf_var_secinfo;
+struct error;
+
+/*
+ * Describes a variable as a parameter: name (of the BTF), type and size. A variable that is not
+ * `const volatile` is none (false). One of a type that a parameter cannot have has type
+ * UNSPECIFIED; bundle.yaml can say that its bytes are an address.
+ */
+bool typing_parameter(const struct btf *btf, const struct btf_var_secinfo *info,
+		      Bpfleet__V1__ParameterSpec *ret);
+
+/* The size of a global variable of any data section; 0 if there is none of that name. */
+uint32_t typing_global_size(const struct btf *btf, const char *name);
+
+/*
+ * Checks that a display path exists below the map's key or value or the event's record, and that
+ * its format suits its size. Errors: CONFIG_INVALID.
+ */
+_must_check_ int typing_check_display(const struct bpf_object *object,
+				      const Bpfleet__V1__MapSpec *map,
+				      const Bpfleet__V1__Display *display, struct error *err);
