@@ -104,7 +104,7 @@ static void entries_larger_than_a_chunk_come_one_at_a_time(void **state)
 
 static void buckets_larger_than_a_batch_are_read(void **state)
 {
-	/* 17 entries of 4 KiB fill a chunk of 64 KiB; a hash of many has buckets of a few. */
+	/* Two such entries fill a chunk; of 64 buckets with 64 entries some hold three. */
 	struct mapread_map map = make(BPF_MAP_TYPE_HASH, 4, 32000, 64, 0);
 	uint8_t *value = calloc(1, 32000);
 

@@ -1,0 +1,409 @@
+#define _GNU_SOURCE
+#include "daemon/core/kernel/test-fixture.h"
+
+#include <arpa/inet.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "daemon/core/kernel/load-private.h"
+#include "proto/arena.h"
+
+#define NOBODY 65534
+#define KEPT_CAPS \
+	(UINT64_C(1) << CAP_BPF | UINT64_C(1) << CAP_PERFMON | UINT64_C(1) << CAP_NET_ADMIN)
+
+struct place place;
+
+/* ---- bundles */
+
+static void *take(struct fixture *fixture, size_t size)
+{
+	void *memory = arena_alloc(fixture->arena, size);
+
+	assert_non_null(memory);
+	return memory;
+}
+
+static char *copy(struct fixture *fixture, const char *text)
+{
+	return strcpy(take(fixture, strlen(text) + 1), text);
+}
+
+static void read_file(struct fixture *fixture, const char *name, ProtobufCBinaryData *ret)
+{
+	char path[512];
+	struct stat st;
+	_cleanup_close_ int fd = -1;
+
+	(void)snprintf(path, sizeof(path), "%s/%s.bpf.o", BPFLEET_FIXTURES, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	ret->len = (size_t)st.st_size;
+	ret->data = take(fixture, ret->len);
+	assert_int_equal(read(fd, ret->data, ret->len), st.st_size);
+}
+
+#define FIXTURE_MAX 128
+
+static void describe_programs(struct fixture *fixture, const char *object_name,
+			      struct bpf_object *object)
+{
+	Bpfleet__V1__Manifest *manifest = fixture->bundle.manifest;
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object)
+	{
+		Bpfleet__V1__ProgramSpec *spec = take(fixture, sizeof(*spec));
+
+		bpfleet__v1__program_spec__init(spec);
+		spec->object = copy(fixture, object_name);
+		spec->name = copy(fixture, bpf_program__name(program));
+		spec->type = copy(fixture, libbpf_bpf_prog_type_str(bpf_program__type(program)));
+		spec->need = BPFLEET__V1__NEED__NEED_REQUIRED;
+		assert_true(manifest->n_programs < FIXTURE_MAX);
+		manifest->programs[manifest->n_programs++] = spec;
+	}
+}
+
+static void describe_maps(struct fixture *fixture, const char *object_name,
+			  struct bpf_object *object)
+{
+	Bpfleet__V1__Manifest *manifest = fixture->bundle.manifest;
+	struct bpf_map *map;
+
+	bpf_object__for_each_map(map, object)
+	{
+		Bpfleet__V1__MapSpec *spec = take(fixture, sizeof(*spec));
+
+		bpfleet__v1__map_spec__init(spec);
+		spec->object = copy(fixture, object_name);
+		spec->name = copy(fixture, load_map_name(map));
+		spec->type = copy(fixture, libbpf_bpf_map_type_str(bpf_map__type(map)));
+		spec->key_size = bpf_map__key_size(map);
+		spec->value_size = bpf_map__value_size(map);
+		spec->max_entries = bpf_map__max_entries(map);
+		spec->flags = bpf_map__map_flags(map);
+		spec->access = BPFLEET__V1__ACCESS__ACCESS_WRITE;
+		spec->contents = BPFLEET__V1__CONTENTS__CONTENTS_VOLATILE;
+		assert_true(manifest->n_maps < FIXTURE_MAX);
+		manifest->maps[manifest->n_maps++] = spec;
+	}
+}
+
+static void describe(struct fixture *fixture, const char *name, size_t i)
+{
+	Bpfleet__V1__Object *bytes = take(fixture, sizeof(*bytes));
+	Bpfleet__V1__ObjectSpec *spec = take(fixture, sizeof(*spec));
+	struct bpf_object *object;
+
+	bpfleet__v1__object__init(bytes);
+	bpfleet__v1__object_spec__init(spec);
+	bytes->name = copy(fixture, name);
+	spec->name = bytes->name;
+	read_file(fixture, name, &bytes->elf);
+	fixture->bundle.objects[i] = bytes;
+	fixture->bundle.manifest->objects[i] = spec;
+	object = bpf_object__open_mem(bytes->elf.data, bytes->elf.len, NULL);
+	assert_non_null(object);
+	describe_programs(fixture, name, object);
+	describe_maps(fixture, name, object);
+	bpf_object__close(object);
+}
+
+void fixture_init(struct fixture *fixture, const char *const *names, size_t n)
+{
+	Bpfleet__V1__Manifest *manifest;
+
+	fixture->arena = arena_new(1u << 20);
+	assert_non_null(fixture->arena);
+	bpfleet__v1__bundle__init(&fixture->bundle);
+	manifest = take(fixture, sizeof(*manifest));
+	bpfleet__v1__manifest__init(manifest);
+	manifest->programs = take(fixture, FIXTURE_MAX * sizeof(void *));
+	manifest->maps = take(fixture, FIXTURE_MAX * sizeof(void *));
+	manifest->parameters = take(fixture, FIXTURE_MAX * sizeof(void *));
+	manifest->objects = take(fixture, n * sizeof(void *));
+	manifest->n_objects = n;
+	fixture->bundle.manifest = manifest;
+	fixture->bundle.objects = take(fixture, n * sizeof(void *));
+	fixture->bundle.n_objects = n;
+	for (size_t i = 0; i < n; i++)
+		describe(fixture, names[i], i);
+}
+
+void fixture_done(struct fixture *fixture)
+{
+	arena_free(fixture->arena);
+}
+
+Bpfleet__V1__ProgramSpec *fixture_program(struct fixture *fixture, const char *name)
+{
+	const Bpfleet__V1__Manifest *manifest = fixture->bundle.manifest;
+
+	for (size_t i = 0; i < manifest->n_programs; i++) {
+		if (strcmp(manifest->programs[i]->name, name) == 0)
+			return manifest->programs[i];
+	}
+	fail_msg("no program %s", name);
+	return NULL;
+}
+
+Bpfleet__V1__MapSpec *fixture_map(struct fixture *fixture, const char *name)
+{
+	const Bpfleet__V1__Manifest *manifest = fixture->bundle.manifest;
+
+	for (size_t i = 0; i < manifest->n_maps; i++) {
+		if (strcmp(manifest->maps[i]->name, name) == 0)
+			return manifest->maps[i];
+	}
+	fail_msg("no map %s", name);
+	return NULL;
+}
+
+void fixture_set_hook(struct fixture *fixture, const char *program, const char *pattern)
+{
+	Bpfleet__V1__ProgramSpec *spec = fixture_program(fixture, program);
+
+	spec->hooks = take(fixture, sizeof(char *));
+	spec->hooks[0] = copy(fixture, pattern);
+	spec->n_hooks = 1;
+}
+
+Bpfleet__V1__ParameterSpec *fixture_add_parameter(struct fixture *fixture, const char *object,
+						  const char *name, Bpfleet__V1__ParameterType type,
+						  uint32_t size_bytes)
+{
+	Bpfleet__V1__Manifest *manifest = fixture->bundle.manifest;
+	Bpfleet__V1__ParameterSpec *spec = take(fixture, sizeof(*spec));
+
+	bpfleet__v1__parameter_spec__init(spec);
+	spec->object = copy(fixture, object);
+	spec->name = copy(fixture, name);
+	spec->type = type;
+	spec->size_bytes = size_bytes;
+	manifest->parameters[manifest->n_parameters++] = spec;
+	return spec;
+}
+
+struct kernel_program *object_program(const struct kernel_object *object, const char *name)
+{
+	for (size_t i = 0; i < object->n_programs; i++) {
+		if (strcmp(object->programs[i].name, name) == 0)
+			return &object->programs[i];
+	}
+	fail_msg("no program %s was loaded", name);
+	return NULL;
+}
+
+struct kernel_map *object_map(const struct kernel_object *object, const char *name)
+{
+	for (size_t i = 0; i < object->n_maps; i++) {
+		if (strcmp(object->maps[i].name, name) == 0)
+			return &object->maps[i];
+	}
+	fail_msg("no map %s was loaded", name);
+	return NULL;
+}
+
+/* ---- the place */
+
+void place_command(const char *format, ...)
+{
+	char command[512];
+	va_list args;
+	int r;
+
+	va_start(args, format);
+	(void)vsnprintf(command, sizeof(command), format, args);
+	va_end(args);
+	r = system(command);
+	if (r != 0)
+		fail_msg("%s: status %d", command, r);
+}
+
+void place_send(unsigned int n)
+{
+	const struct sockaddr_in to = { .sin_family = AF_INET,
+					.sin_port = htons(7777),
+					.sin_addr.s_addr = htonl(0x0a4d0002) };
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	for (unsigned int i = 0; i < n; i++)
+		assert_int_equal(sendto(fd, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)),
+				 1);
+}
+
+size_t place_count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	size_t n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir) != NULL)
+		n++;
+	(void)closedir(dir);
+	return n;
+}
+
+static int cannot(const char *what)
+{
+	(void)printf("cannot %s here: %s\n", what, error_errno_name(errno));
+	return 77;
+}
+
+static bool write_text(const char *path, const char *text)
+{
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+static uint32_t read_number(const char *path)
+{
+	_cleanup_fclose_ FILE *file = fopen(path, "re");
+	unsigned int number = 0;
+
+	if (file == NULL || fscanf(file, "%u", &number) != 1)
+		return 0;
+	return number;
+}
+
+static bool find_cgroup2(char *ret, size_t size)
+{
+	_cleanup_fclose_ FILE *mounts = fopen("/proc/mounts", "re");
+	char source[256], point[256], type[64], line[1024];
+
+	while (mounts != NULL && fgets(line, sizeof(line), mounts) != NULL) {
+		if (sscanf(line, "%255s %255s %63s", source, point, type) == 3 &&
+		    strcmp(type, "cgroup2") == 0) {
+			(void)snprintf(ret, size, "%s", point);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool drop_privileges(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2] = { 0 };
+
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
+	    setresgid(NOBODY, NOBODY, NOBODY) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
+		return false;
+	for (int i = 0; i < 2; i++) {
+		data[i].permitted = (uint32_t)(KEPT_CAPS >> (32 * i));
+		data[i].effective = data[i].permitted;
+		data[i].inheritable = data[i].permitted;
+	}
+	if (syscall(SYS_capset, &header, data) < 0)
+		return false;
+	/* For the ip commands of the tests. */
+	for (unsigned long cap = 0; cap < 64; cap++) {
+		if ((KEPT_CAPS >> cap & 1) != 0 &&
+		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
+			return false;
+	}
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
+static void make_network(void)
+{
+	place_command(
+		"ip link set lo up && "
+		"ip link add v0 address 02:00:00:00:00:01 type veth "
+		"peer name v1 address 02:00:00:00:00:02 && "
+		"ip addr add 10.77.0.1/24 dev v0 && ip link set v0 up && ip link set v1 up && "
+		"ip neigh add 10.77.0.2 lladdr 02:00:00:00:00:02 dev v0 nud permanent");
+}
+
+/* In the child: everything that ends with it. */
+static int enter(bool drop, const char *root)
+{
+	char options[64], pid[16], path[320];
+	const unsigned int uid = drop ? NOBODY : 0;
+	struct stat st;
+	ssize_t n;
+
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return cannot("make namespaces");
+	if (mount("tracefs", root, "tracefs", 0, NULL) < 0)
+		return cannot("mount tracefs");
+	(void)snprintf(path, sizeof(path), "%s/events/sched/sched_process_fork/id", root);
+	place.fork_id = read_number(path);
+	if (umount(root) < 0 || place.fork_id == 0)
+		return cannot("read the id of a tracepoint");
+	(void)snprintf(options, sizeof(options), "uid=%u,gid=%u,mode=0700", uid, uid);
+	if (mount("bpf", root, "bpf", 0, options) < 0)
+		return cannot("mount a bpffs");
+	(void)snprintf(place.bpffs, sizeof(place.bpffs), "%s", root);
+	n = readlink("/proc/self/exe", place.program, sizeof(place.program) - 1);
+	if (n < 0 || stat(place.program, &st) < 0)
+		return cannot("find the running test");
+	place.program_dev = st.st_dev;
+	place.program_inode = st.st_ino;
+	(void)snprintf(path, sizeof(path), "%s/cgroup.procs", place.cgroup);
+	(void)snprintf(pid, sizeof(pid), "%d", getpid());
+	if (!write_text(path, pid))
+		return cannot("enter a cgroup");
+	make_network();
+	place.dropped = drop;
+	return drop && !drop_privileges() ? cannot("drop privileges") : 0;
+}
+
+int place_run(bool drop, int (*run)(void))
+{
+	char root[] = "/tmp/bpfleet-test-XXXXXX";
+	char hierarchy[192];
+	int status = 0, r;
+	pid_t child;
+
+	if (geteuid() != 0) {
+		errno = EPERM;
+		return cannot("run without root");
+	}
+	if (!find_cgroup2(hierarchy, sizeof(hierarchy)))
+		return cannot("find a cgroup2 hierarchy");
+	if (mkdtemp(root) == NULL)
+		return cannot("make a directory");
+	(void)snprintf(place.cgroup_below, sizeof(place.cgroup_below), "/bpfleet-test-%d",
+		       getpid());
+	(void)snprintf(place.cgroup, sizeof(place.cgroup), "%s%s", hierarchy, place.cgroup_below);
+	if (mkdir(place.cgroup, 0755) < 0 || (drop && chown(place.cgroup, NOBODY, NOBODY) < 0)) {
+		(void)rmdir(root);
+		return cannot("make a cgroup");
+	}
+	(void)fflush(NULL);
+	child = fork();
+	if (child == 0) {
+		r = enter(drop, root);
+		exit(r != 0 ? r : run());
+	}
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		status = 1;
+	(void)rmdir(place.cgroup);
+	(void)rmdir(root);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
