@@ -1,0 +1,114 @@
+#include "daemon/front/forward.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "bpfleet/v1/node.pb-c.h"
+#include "daemon/front/call.h"
+#include "daemon/front/resolve.h"
+#include "daemon/resolver/protocol.h"
+#include "proto/arena.h"
+
+#define PATH_MAX_BYTES 4095
+
+struct attach {
+	struct job job;
+	struct resolving *resolving;
+};
+
+static void on_attached(void *arg, const struct core_reply *reply)
+{
+	struct attach *attach = arg;
+
+	attach->job.asked = 0;
+	if (reply->error != NULL)
+		job_fail(&attach->job, reply->error);
+	else
+		(void)rpc_call_reply_bytes(attach->job.call, reply->body, reply->body_size);
+}
+
+static void attach_forward(struct attach *attach, const Bpfleet__Ipc__ResolvedTarget *target)
+{
+	struct core_request request = { .method = "Attach", .fd = -1, .resolved = target };
+	struct error err = { 0 };
+
+	rpc_call_request_bytes(attach->job.call, &request.body, &request.body_size);
+	if (job_ask_with(&attach->job, &request, on_attached, &err) < 0)
+		job_fail(&attach->job, &err);
+}
+
+static void on_resolved(void *arg, const Bpfleet__Ipc__ResolvedTarget *target,
+			const struct error *error)
+{
+	struct attach *attach = arg;
+
+	attach->resolving = NULL;
+	if (error != NULL)
+		job_fail(&attach->job, error);
+	else
+		attach_forward(attach, target);
+}
+
+/* A copy as a string, NULL if it is too long or holds a NUL. */
+static const char *as_string(struct arena *arena, const ProtobufCBinaryData *bytes, size_t max)
+{
+	if (bytes->len == 0 || bytes->len > max || memchr(bytes->data, '\0', bytes->len) != NULL)
+		return NULL;
+	return arena_strndup(arena, (const char *)bytes->data, bytes->len);
+}
+
+static const char *hook_symbol(struct arena *arena, const Bpfleet__V1__Hook *hook)
+{
+	for (size_t i = 0; i < hook->n_options; i++)
+		if (strcmp(hook->options[i]->key, "symbol") == 0)
+			return as_string(arena, &hook->options[i]->value, RESOLVER_SYMBOL_MAX - 1);
+	return NULL;
+}
+
+static int attach_resolve(struct attach *attach, const Bpfleet__V1__Hook *hook, struct error *err)
+{
+	struct arena *arena = rpc_call_arena(attach->job.call);
+	const char *path = as_string(arena, &hook->target, PATH_MAX_BYTES);
+	const char *symbol = hook_symbol(arena, hook);
+
+	if (path == NULL || path[0] != '/')
+		return error_raise(err, ERROR_INVALID_HOOK,
+				   "the target of a uprobe is an absolute path");
+	if (symbol == NULL)
+		return error_raise(err, ERROR_INVALID_HOOK,
+				   "a uprobe needs the symbol to attach to: uprobe:PATH:SYMBOL");
+	return resolver_start(attach->job.front->resolver, path, symbol, on_resolved, attach,
+			      &attach->resolving, err);
+}
+
+void attach_on_call(struct rpc_call *call, const ProtobufCMessage *request, void *user)
+{
+	const Bpfleet__V1__Hook *hook = ((const Bpfleet__V1__AttachRequest *)request)->hook;
+	struct attach *attach = job_new(call, sizeof(*attach));
+	struct error err = { 0 };
+
+	(void)user;
+	if (attach == NULL)
+		return;
+	if (hook == NULL || strcmp(hook->kind, "uprobe") != 0)
+		attach_forward(attach, NULL);
+	else if (attach_resolve(attach, hook, &err) < 0)
+		job_fail(&attach->job, &err);
+}
+
+void attach_on_cancelled(struct rpc_call *call, void *user)
+{
+	struct attach *attach = rpc_call_state(call);
+
+	(void)user;
+	if (attach == NULL)
+		return;
+	job_cancel(&attach->job);
+	resolver_cancel(TAKE_PTR(attach->resolving));
+}
+
+void attach_on_done(struct rpc_call *call, void *user)
+{
+	attach_on_cancelled(call, user);
+	job_free(rpc_call_state(call));
+}

@@ -1,0 +1,97 @@
+#include "daemon/front/call.h"
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "proto/arena.h"
+
+void *job_new(struct rpc_call *call, size_t size)
+{
+	struct session *session = rpc_connection_user(rpc_call_connection(call));
+	struct error err = { 0 };
+	struct job *job = NULL;
+
+	if (!bucket_has(&session->peer->refusals, clock_monotonic_ns()))
+		(void)error_raise(&err, ERROR_RATE_LIMITED,
+				  "too many calls of uid %u were refused; wait and retry",
+				  session->peer->uid);
+	else if (session->front->stopping)
+		(void)error_raise(&err, ERROR_UNAVAILABLE, "the daemon is stopping");
+	else
+		job = calloc(1, size);
+	if (job == NULL) {
+		if (err.code == ERROR_NONE)
+			(void)error_raise(&err, ERROR_OUT_OF_MEMORY, "no memory for a call");
+		rpc_call_fail(call, &err);
+		return NULL;
+	}
+	job->front = session->front;
+	job->session = session;
+	job->call = call;
+	rpc_call_set_state(call, job);
+	return job;
+}
+
+void job_free(struct job *job)
+{
+	if (job == NULL)
+		return;
+	job_cancel(job);
+	free(job);
+}
+
+int job_ask_with(struct job *job, struct core_request *request, core_reply_fn fn, struct error *err)
+{
+	if (job->front->core == NULL)
+		return error_raise(err, ERROR_UNAVAILABLE, "the daemon is stopping");
+	request->session = job->session->id;
+	request->lane = &job->session->lane;
+	request->deadline = rpc_call_deadline(job->call);
+	return core_call(job->front->core, request, fn, job, &job->asked, err);
+}
+
+int job_ask(struct job *job, const char *method, const uint8_t *body, size_t n, core_reply_fn fn,
+	    struct error *err)
+{
+	struct core_request request = { .method = method, .body = body, .body_size = n, .fd = -1 };
+
+	return job_ask_with(job, &request, fn, err);
+}
+
+int job_ask_message(struct job *job, const char *method, const ProtobufCMessage *message,
+		    core_reply_fn fn, struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(CHANNEL_ARENA_BYTES);
+	uint8_t *bytes = NULL;
+	size_t n = 0;
+	int r;
+
+	if (arena == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a request");
+	r = arena_pack(arena, message, &bytes, &n, err);
+	if (r < 0)
+		return r;
+	return job_ask(job, method, bytes, n, fn, err);
+}
+
+static bool is_refusal(enum error_code code)
+{
+	return code == ERROR_PERMISSION_DENIED || code == ERROR_NOT_FOUND ||
+	       code == ERROR_UNAUTHENTICATED || code == ERROR_MAP_PRIVATE ||
+	       code == ERROR_MAP_READ_ONLY || code == ERROR_LEASE_TOKEN_INVALID;
+}
+
+void job_fail(struct job *job, const struct error *error)
+{
+	if (is_refusal(error->code))
+		(void)bucket_take(&job->session->peer->refusals, clock_monotonic_ns());
+	rpc_call_fail(job->call, error);
+}
+
+void job_cancel(struct job *job)
+{
+	if (job->front->core != NULL)
+		core_cancel(job->front->core, job->asked);
+	job->asked = 0;
+}

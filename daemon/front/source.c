@@ -1,0 +1,374 @@
+#include "daemon/front/source.h"
+
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "daemon/front/reader.h"
+#include "rpc/loop.h"
+
+/* Besides its records, an entry costs this much, about. */
+#define ENTRY_OVERHEAD 160
+/* After an instance has gone its last records are on their way through the reader for 10 ms at
+ * most. */
+#define LINGER_MS 50
+#define COUNTER_VALUE_MAX 65536
+
+struct source {
+	struct sources *sources;
+	struct source *next;
+	struct grant *grant;
+	struct reader_ring *ring;
+	bool ended;
+	struct rpc_timer *linger;
+	struct listening *listeners;
+	unsigned int n_listeners;
+	struct window_entry *first, *last;
+	size_t held_bytes;
+	uint64_t n_records;
+	int counter_fd;
+	struct mapread_map counter;
+	uint32_t counter_offset;
+	uint8_t *counter_value;
+};
+
+struct sources {
+	struct rpc_loop *loop;
+	struct reader *reader;
+	struct sources_limits limits;
+	struct source *first;
+	size_t n;
+	size_t held_bytes;
+};
+
+struct sources *sources_new(struct rpc_loop *loop, struct reader *reader,
+			    const struct sources_limits *limits)
+{
+	struct sources *sources = calloc(1, sizeof(*sources));
+
+	if (sources != NULL)
+		*sources = (struct sources){ .loop = loop, .reader = reader, .limits = *limits };
+	return sources;
+}
+
+void sources_free(struct sources *sources)
+{
+	free(sources);
+}
+
+size_t sources_n(const struct sources *sources)
+{
+	return sources->n;
+}
+
+size_t sources_held_bytes(const struct sources *sources)
+{
+	return sources->held_bytes;
+}
+
+struct grant *source_grant(const struct source *source)
+{
+	return source->grant;
+}
+
+bool source_ended(const struct source *source)
+{
+	return source->ended;
+}
+
+bool source_counter_known(const struct source *source)
+{
+	return source->counter_value != NULL;
+}
+
+/* ---- the window */
+
+static size_t entry_cost(const struct window_entry *entry)
+{
+	return entry->chunk->size_bytes + ENTRY_OVERHEAD;
+}
+
+static void window_pop(struct source *source)
+{
+	struct window_entry *entry = source->first;
+
+	source->first = entry->next;
+	if (source->first == NULL)
+		source->last = NULL;
+	source->held_bytes -= entry_cost(entry);
+	source->sources->held_bytes -= entry_cost(entry);
+	free(entry->chunk);
+	free(entry);
+}
+
+static void listening_pass(struct listening *listening)
+{
+	struct window_entry *entry = listening->at;
+
+	listening->n_lost += entry->chunk->n_too_large;
+	listening->at = entry->next;
+	listening->offset_bytes = 0;
+	listening->offset_records = 0;
+	entry->n_behind--;
+}
+
+static void window_drop_sent(struct source *source)
+{
+	while (source->first != NULL && source->first->n_behind == 0)
+		window_pop(source);
+}
+
+/* Who has not been sent the oldest entry loses it. */
+static void window_drop_oldest(struct source *source)
+{
+	struct window_entry *entry = source->first;
+
+	for (struct listening *l = source->listeners; l != NULL; l = l->next) {
+		if (l->at != entry)
+			continue;
+		l->n_lost += entry->chunk->n_records - l->offset_records;
+		listening_pass(l);
+	}
+	window_pop(source);
+}
+
+static struct source *sources_largest(const struct sources *sources)
+{
+	struct source *largest = sources->first;
+
+	for (struct source *s = sources->first; s != NULL; s = s->next)
+		if (s->held_bytes > largest->held_bytes)
+			largest = s;
+	return largest;
+}
+
+static void windows_trim(struct source *source)
+{
+	struct sources *sources = source->sources;
+
+	while (source->held_bytes > sources->limits.window_bytes)
+		window_drop_oldest(source);
+	while (sources->held_bytes > sources->limits.total_bytes)
+		window_drop_oldest(sources_largest(sources));
+}
+
+void listening_advance(struct listening *listening, size_t size_bytes, uint32_t n)
+{
+	struct source *source = listening->source;
+
+	listening->offset_bytes += size_bytes;
+	listening->offset_records += n;
+	if (listening->offset_records < listening->at->chunk->n_records)
+		return;
+	listening_pass(listening);
+	window_drop_sent(source);
+}
+
+/* ---- the ring */
+
+static uint64_t counter_read(const struct source *source)
+{
+	struct error err = { 0 };
+	uint64_t n_lost = 0;
+	uint32_t key = 0;
+
+	if (source->counter_value != NULL &&
+	    mapread_lookup(&source->counter, &key, source->counter_value, &err) == 0)
+		memcpy(&n_lost, source->counter_value + source->counter_offset, sizeof(n_lost));
+	return n_lost;
+}
+
+static void tell(struct source *source)
+{
+	struct listening *next;
+
+	/* A listener may leave from within on_event, but only itself. */
+	for (struct listening *l = source->listeners; l != NULL; l = next) {
+		next = l->next;
+		l->on_event(l->arg);
+	}
+}
+
+static void on_chunk(void *arg, struct chunk *chunk)
+{
+	struct source *source = arg;
+	struct window_entry *entry = calloc(1, sizeof(*entry));
+	uint64_t n = (uint64_t)chunk->n_records + chunk->n_too_large;
+
+	source->n_records += n;
+	if (entry == NULL || chunk->n_records == 0) {
+		for (struct listening *l = source->listeners; l != NULL; l = l->next)
+			l->n_lost += n;
+		free(entry);
+		free(chunk);
+		return;
+	}
+	*entry = (struct window_entry){ .chunk = chunk,
+					.first = source->n_records - n,
+					.n_behind = source->n_listeners,
+					.kernel_lost = counter_read(source) };
+	*(source->last != NULL ? &source->last->next : &source->first) = entry;
+	source->last = entry;
+	source->held_bytes += entry_cost(entry);
+	source->sources->held_bytes += entry_cost(entry);
+	for (struct listening *l = source->listeners; l != NULL; l = l->next)
+		if (l->at == NULL)
+			l->at = entry;
+	windows_trim(source);
+	tell(source);
+}
+
+/* ---- life */
+
+static void source_free(struct source *source)
+{
+	struct sources *sources = source->sources;
+	struct source **at = &sources->first;
+
+	while (*at != NULL && *at != source)
+		at = &(*at)->next;
+	if (*at == source) {
+		*at = source->next;
+		sources->n--;
+	}
+	while (source->first != NULL)
+		window_pop(source);
+	rpc_timer_cancel(source->linger);
+	if (source->ring != NULL)
+		reader_remove(source->ring);
+	if (source->counter_fd >= 0)
+		(void)close(source->counter_fd);
+	free(source->counter_value);
+	grant_unref(source->grant);
+	free(source);
+}
+
+static int counter_open(struct source *source, int fd, uint32_t offset, struct error *err)
+{
+	int r;
+
+	source->counter_fd = fd;
+	if (fd < 0)
+		return 0;
+	r = mapread_open(fd, 1, &source->counter, err);
+	if (r < 0)
+		return r;
+	if (source->counter.key_size != sizeof(uint32_t) ||
+	    source->counter.value_bytes > COUNTER_VALUE_MAX ||
+	    offset + sizeof(uint64_t) > source->counter.value_size)
+		return error_raise(err, ERROR_PROTOCOL, "core granted a counter that is none");
+	source->counter_offset = offset;
+	source->counter_value = malloc(source->counter.value_bytes);
+	if (source->counter_value == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a counter");
+	return 0;
+}
+
+static int source_new(struct sources *sources, struct grant *grant, int counter_fd,
+		      uint32_t counter_offset, struct source **ret, struct error *err)
+{
+	struct source *source = calloc(1, sizeof(*source));
+	int r;
+
+	if (source == NULL) {
+		cleanup_closep(&counter_fd);
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a source of events");
+	}
+	source->sources = sources;
+	source->grant = grant_ref(grant);
+	r = counter_open(source, counter_fd, counter_offset, err);
+	if (r == 0 && sources->n >= sources->limits.n_sources)
+		r = error_raise(err, ERROR_LIMIT_EXCEEDED, "%zu event maps are open already",
+				sources->n);
+	if (r == 0)
+		r = reader_add(sources->reader, TAKE_FD(grant->fd), grant->shape.max_entries,
+			       on_chunk, source, &source->ring, err);
+	if (r < 0) {
+		source_free(source);
+		return r;
+	}
+	source->next = sources->first;
+	sources->first = source;
+	sources->n++;
+	*ret = source;
+	return 0;
+}
+
+static struct source *source_find(const struct sources *sources, uint32_t map_id)
+{
+	for (struct source *s = sources->first; s != NULL; s = s->next)
+		if (s->grant->shape.id == map_id && !s->ended)
+			return s;
+	return NULL;
+}
+
+int source_join(struct sources *sources, struct grant *grant, int counter_fd,
+		uint32_t counter_offset, struct listening *listening, struct error *err)
+{
+	struct source *source = source_find(sources, grant->shape.id);
+	int r;
+
+	if (grant->shape.type != BPF_MAP_TYPE_RINGBUF) {
+		cleanup_closep(&counter_fd);
+		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED,
+				   "%s is no ring buffer; events come from ring buffers",
+				   grant->map->name);
+	}
+	if (source == NULL) {
+		r = source_new(sources, grant, counter_fd, counter_offset, &source, err);
+		if (r < 0)
+			return r;
+	} else {
+		cleanup_closep(&counter_fd);
+	}
+	listening->source = source;
+	listening->base = source->n_records;
+	listening->at = NULL;
+	listening->next = source->listeners;
+	source->listeners = listening;
+	source->n_listeners++;
+	return 0;
+}
+
+void source_leave(struct listening *listening)
+{
+	struct source *source = listening->source;
+	struct listening **at;
+
+	if (source == NULL)
+		return;
+	for (struct window_entry *e = listening->at; e != NULL; e = e->next)
+		e->n_behind--;
+	at = &source->listeners;
+	while (*at != listening)
+		at = &(*at)->next;
+	*at = listening->next;
+	listening->source = NULL;
+	listening->at = NULL;
+	if (--source->n_listeners == 0)
+		source_free(source);
+	else
+		window_drop_sent(source);
+}
+
+static void source_end(void *arg)
+{
+	struct source *source = arg;
+
+	source->linger = NULL;
+	source->ended = true;
+	tell(source);
+}
+
+void sources_end_instance(struct sources *sources, const char *instance)
+{
+	size_t n = strlen(instance);
+
+	for (struct source *s = sources->first; s != NULL; s = s->next) {
+		if (strncmp(s->grant->map->name, instance, n) != 0 || s->grant->map->name[n] != '/')
+			continue;
+		if (s->linger == NULL && !s->ended)
+			s->linger = rpc_loop_after(sources->loop, LINGER_MS, source_end, s);
+	}
+}

@@ -1,0 +1,83 @@
+/*
+ * The event maps that somebody listens to, and what each listener has not been sent yet. The chunks
+ * of a source are kept once, however many listen; a listener is a place in them. Who falls behind
+ * the bounded window loses the oldest, and is told how many. Loop thread.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "daemon/front/grant.h"
+
+struct chunk;
+struct error;
+struct reader;
+struct rpc_loop;
+struct source;
+struct sources;
+
+struct sources_limits {
+	size_t n_sources;
+	size_t window_bytes; /* of one source */
+	size_t total_bytes;  /* of all */
+};
+
+/* Chunks of one ring, in the order they came. */
+struct window_entry {
+	struct window_entry *next;
+	struct chunk *chunk;
+	uint64_t first;	       /* number, since the source was opened, of its first record */
+	unsigned int n_behind; /* listeners that have not passed it */
+	uint64_t kernel_lost;
+};
+
+/* One listener's place. The owner keeps it; source_leave() before it goes. */
+struct listening {
+	struct source *source; /* NULL: not joined */
+	struct listening *next;
+	uint64_t base;		 /* number of the first record after it joined */
+	struct window_entry *at; /* next to be sent, NULL: nothing is there */
+	size_t offset_bytes;	 /* in it, what was sent already */
+	uint32_t offset_records;
+	uint64_t n_lost;
+	void (*on_event)(void *arg); /* something to send is there, or the source ended */
+	void *arg;
+};
+
+/* NULL when out of memory. Borrows both. */
+struct sources *sources_new(struct rpc_loop *loop, struct reader *reader,
+			    const struct sources_limits *limits);
+/* Nobody may listen any more. NULL is fine. */
+void sources_free(struct sources *sources);
+DEFINE_CLEANUP(struct sources, sources_free)
+
+/*
+ * Listens to the ring buffer of a grant from now on; the ring is opened for the first listener and
+ * its fd taken from the grant. counter_fd (-1: none; taken) is a map whose key 0 holds at
+ * counter_offset how many records the program could not place. Errors: MAP_TYPE_UNSUPPORTED,
+ * LIMIT_EXCEEDED, KERNEL_REFUSED, OUT_OF_MEMORY.
+ */
+_must_check_ int source_join(struct sources *sources, struct grant *grant, int counter_fd,
+			     uint32_t counter_offset, struct listening *listening,
+			     struct error *err);
+/* Stops listening; the last one closes the ring. Harmless if not joined. */
+void source_leave(struct listening *listening);
+
+/* n records of the entry it is at have been sent, size_bytes of them; passes it when it is
+ * finished. */
+void listening_advance(struct listening *listening, size_t size_bytes, uint32_t n);
+
+/* The grant that describes the map. */
+struct grant *source_grant(const struct source *source);
+/* Its instance is gone and everything has been read: no record will come. */
+bool source_ended(const struct source *source);
+bool source_counter_known(const struct source *source);
+
+/* `instances/ID` is gone. */
+void sources_end_instance(struct sources *sources, const char *instance);
+
+size_t sources_n(const struct sources *sources);
+size_t sources_held_bytes(const struct sources *sources);
