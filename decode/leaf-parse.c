@@ -358,7 +358,8 @@ bool leaf_parse(const struct node *node, const char *text, size_t n, uint8_t *p,
 		return parse_address(node, text, n, p, mask) ||
 		       parse_hex(text, n, true, node->size, p, mask);
 	case NODE_CIDR:
-		return parse_cidr(node, text, n, p, mask);
+		return parse_cidr(node, text, n, p, mask) ||
+		       (node->back == 0 && parse_hex(text, n, true, node->size, p, mask));
 	case NODE_MAC:
 		return parse_mac(text, n, p, mask);
 	case NODE_IP_PROTOCOL:

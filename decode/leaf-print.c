@@ -52,7 +52,7 @@ bool leaf_is_zero(const struct node *node, const uint8_t *p)
 	return true;
 }
 
-static size_t write_unsigned(char out[static 20], uint64_t value)
+static size_t write_unsigned(char *out, uint64_t value)
 {
 	char reversed[20];
 	size_t at = sizeof(reversed);

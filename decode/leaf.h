@@ -57,6 +57,7 @@ static inline void put(struct str *out, const void *bytes, size_t n)
 	if (out->capacity - out->len > n && !out->failed) {
 		memcpy(out->data + out->len, bytes, n);
 		out->len += n;
+		out->data[out->len] = '\0';
 	} else {
 		(void)str_append_bytes(out, bytes, n);
 	}

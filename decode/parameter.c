@@ -136,6 +136,7 @@ static int refuse(const Bpfleet__V1__ParameterSpec *spec, const char *text, stru
 	int r;
 
 	(void)parameter_describe(spec, &expected);
+	(void)str_append(&given, "");
 	(void)str_append_escaped(&given, text, strnlen(text, 60));
 	if (expected.failed || given.failed) {
 		r = error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
