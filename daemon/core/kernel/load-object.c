@@ -166,7 +166,7 @@ static int freeze(struct kernel_map *noted, struct error *err)
 	struct error unfit = { 0 };
 	int r;
 
-	if (noted->access != BPFLEET__V1__ACCESS__ACCESS_READ)
+	if (noted->frozen || noted->access != BPFLEET__V1__ACCESS__ACCESS_READ)
 		return 0;
 	r = kernel_map_freeze(noted->fd, noted->type, &unfit);
 	noted->frozen = r == 0;
@@ -199,6 +199,8 @@ static int note_map(struct load *load, size_t i, const struct bpf_object *object
 	noted->flags = shape.flags;
 	noted->n_cpus = shape.n_cpus;
 	noted->access = spec->access;
+	/* libbpf froze constants before the programs were verified. */
+	noted->frozen = bpf_map__is_internal(map) && (shape.flags & BPF_F_RDONLY_PROG) != 0;
 	noted->key_type_id = bpf_map__btf_key_type_id(map);
 	noted->value_type_id = bpf_map__btf_value_type_id(map);
 	if (spec->events != NULL) {

@@ -114,8 +114,5 @@ int kernel_map_freeze(int map_fd, uint32_t map_type, struct error *err)
 	if (errno == KERNEL_ENOTSUPP || errno == EOPNOTSUPP)
 		return error_raise_errno(err, ERROR_MAP_NOT_FREEZABLE, errno,
 					 "the map's values hold kernel objects");
-	/* The loader froze it already (.rodata). */
-	if (errno == EBUSY)
-		return 0;
 	return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno, "cannot freeze a map");
 }
