@@ -1,0 +1,207 @@
+#include "client/commands.h"
+
+#define ARGUMENTS(...) ((const struct cli_argument[]){ __VA_ARGS__, { 0 } })
+#define OPTIONS(...) ((const struct cli_option[]){ __VA_ARGS__, { 0 } })
+#define EXAMPLES(...) ((const struct cli_example[]){ __VA_ARGS__, { 0 } })
+
+/* clang-format off */
+
+static const struct cli_option global_options[] = {
+	{ OPTION_OUTPUT, "output", 0, CLI_CHOICE, .metavar = "FORMAT", .choices = "table|json", .fallback = "table",
+	  .help = "tables for people, or canonical proto3 JSON: one document, for streams one object a line" },
+	{ OPTION_SOCKET, "socket", 0, CLI_FILE, .metavar = "PATH",
+	  .fallback = "$BPFLEET_SOCKET, or /run/bpfleet/bpfleet.sock",
+	  .help = "the daemon's socket" },
+	{ OPTION_TIMEOUT, "timeout", 0, CLI_DURATION, .metavar = "DURATION", .fallback = "30s",
+	  .help = "how long one call to the daemon may take" },
+	{ OPTION_HELP, "help", 'h', CLI_FLAG, .help = "show how the command is used" },
+	{ OPTION_VERSION, "version", 0, CLI_FLAG, .help = "show the version" },
+	{ 0 },
+};
+
+#define INSTANCE_HELP "id or label of an instance, with or without `instances/`"
+#define MAP_ARGUMENT { "INSTANCE/MAP", 1, 1, CLI_COMPLETE_MAP, .help = "an instance and one of its maps" }
+#define KEY_HELP "a key as the map's dump shows it: 42, 10.0.0.0/8, {\"addr\":\"10.0.0.1\",\"port\":80}, or 0x and hex bytes"
+#define PASSWORD_OPTION \
+	{ OPTION_PASSWORD_FILE, "password-file", 0, CLI_FILE, .metavar = "FILE", \
+	  .help = "read the key's password from the first line of FILE (- is standard input) instead of asking" }
+#define LOAD_OPTIONS \
+	{ OPTION_PARAM, "param", 0, CLI_ASSIGNMENT, .repeats = true, .metavar = "NAME=VALUE", \
+	  .help = "set a parameter of the bundle" }, \
+	{ OPTION_DURABILITY, "durability", 0, CLI_CHOICE, .metavar = "KIND", .choices = "persistent|boot|lease", \
+	  .fallback = "persistent", \
+	  .help = "persistent: comes back after a reboot; boot: ends with it; lease: ends with this command, which stays in the foreground" }, \
+	{ OPTION_TTL, "ttl", 0, CLI_DURATION, .metavar = "DURATION", .help = "how long a lease lives at most" }, \
+	{ OPTION_LABEL, "label", 0, CLI_TEXT, .metavar = "LABEL", \
+	  .help = "a name of your own for the instance, unique among yours" }
+
+static const struct cli_command commands[] = {
+	/* ---- keys and bundles, without a daemon */
+	{ "key generate", "Make a key pair for signing bundles",
+	  .description = "The files are those of minisign: stock minisign reads them and signs with them. The secret key is encrypted "
+		"with a password, which is asked for on the terminal, unless --no-password is given. An existing key is never overwritten "
+		"without --force.",
+	  .options = OPTIONS(
+		{ OPTION_PUBLIC_KEY, "public-key", 'p', CLI_FILE, .metavar = "FILE", .fallback = "bpfleet.pub", .help = "public key file to write" },
+		{ OPTION_SECRET_KEY, "secret-key", 's', CLI_FILE, .metavar = "FILE", .fallback = "bpfleet.key", .help = "secret key file to write, mode 0600" },
+		{ OPTION_NO_PASSWORD, "no-password", 'W', CLI_FLAG, .help = "do not encrypt the secret key" },
+		PASSWORD_OPTION,
+		{ OPTION_COMMENT, "comment", 'c', CLI_TEXT, .metavar = "TEXT", .help = "untrusted comment of the secret key file" },
+		{ OPTION_FORCE, "force", 'f', CLI_FLAG, .help = "overwrite existing files" }),
+	  .examples = EXAMPLES({ "bpfleet key generate -p team.pub -s team.key", "make team.pub and team.key, asking for a password" }),
+	  .run = cmd_key_generate },
+	{ "bundle build", "Build a bundle from bundle.yaml and compiled BPF objects",
+	  .description = "Programs, hooks, maps and parameters are read from the objects' ELF and BTF; bundle.yaml adds what they cannot "
+		"tell (docs/bundle-yaml.md). The same input gives the same bytes.",
+	  .arguments = ARGUMENTS({ "YAML", 0, 1, CLI_COMPLETE_FILE, .help = "bundle.yaml, or the folder that holds it; the current folder if left out" }),
+	  .options = OPTIONS(
+		{ OPTION_OUT, "out", 'o', CLI_FILE, .metavar = "FILE", .fallback = "NAME-VERSION.bpfb in the current folder", .help = "file to write" },
+		{ OPTION_OBJECT_DIR, "object-dir", 0, CLI_FILE, .metavar = "DIR", .fallback = "the folder of the YAML", .help = "what object paths are relative to" }),
+	  .examples = EXAMPLES({ "bpfleet bundle build packet_count/bundle.yaml --object-dir build/bpf", "write packet_count-1.0.0.bpfb" }),
+	  .run = cmd_bundle_build },
+	{ "bundle sign", "Sign bundles with a minisign key",
+	  .description = "Writes FILE.minisig beside each file, as `minisign -S` does. Further signers choose another name with --name. A "
+		"signature made by another key is not overwritten without --force.",
+	  .arguments = ARGUMENTS({ "FILE", 1, CLI_MANY, CLI_COMPLETE_FILE, .help = "bundle to sign" }),
+	  .options = OPTIONS(
+		{ OPTION_SECRET_KEY, "secret-key", 's', CLI_FILE, .required = true, .metavar = "FILE", .help = "secret key file" },
+		PASSWORD_OPTION,
+		{ OPTION_NAME, "name", 'n', CLI_TEXT, .metavar = "NAME", .help = "write FILE.NAME.minisig" },
+		{ OPTION_COMMENT, "comment", 't', CLI_TEXT, .metavar = "TEXT", .fallback = "time and file name, as minisign has it", .help = "trusted comment, covered by the signature" },
+		{ OPTION_FORCE, "force", 'f', CLI_FLAG, .help = "overwrite another key's signature" }),
+	  .examples = EXAMPLES({ "bpfleet bundle sign -s team.key packet_count-1.0.0.bpfb", "write packet_count-1.0.0.bpfb.minisig" }),
+	  .run = cmd_bundle_sign },
+	{ "bundle verify", "Verify the signatures of a bundle",
+	  .description = "Offline, and on bytes only: nothing in the file is parsed before its signatures are accepted.",
+	  .arguments = ARGUMENTS({ "FILE", 1, 1, CLI_COMPLETE_FILE, .help = "bundle to verify" }),
+	  .options = OPTIONS(
+		{ OPTION_PUBLIC_KEY, "public-key", 'p', CLI_FILE, .repeats = true, .required = true, .metavar = "KEY", .help = "public key that is trusted: a file, or its base64 line" },
+		{ OPTION_SIGNATURE, "signature", 'x', CLI_FILE, .repeats = true, .metavar = "FILE", .fallback = "FILE.minisig and FILE.*.minisig", .help = "signature file" },
+		{ OPTION_THRESHOLD, "threshold", 0, CLI_NUMBER, .metavar = "N", .fallback = "1", .help = "how many of the keys must have signed" }),
+	  .examples = EXAMPLES({ "bpfleet bundle verify -p team.pub packet_count-1.0.0.bpfb", "exit 0 if team's key signed it, 6 if not" }),
+	  .run = cmd_bundle_verify },
+	{ "bundle inspect", "Show what is in a bundle",
+	  .description = "Without -p the content is shown unverified, and the output says so: anybody may have written it.",
+	  .arguments = ARGUMENTS({ "FILE", 1, 1, CLI_COMPLETE_FILE, .help = "bundle to show" }),
+	  .options = OPTIONS(
+		{ OPTION_PUBLIC_KEY, "public-key", 'p', CLI_FILE, .repeats = true, .metavar = "KEY", .help = "verify with this public key first" },
+		{ OPTION_SIGNATURE, "signature", 'x', CLI_FILE, .repeats = true, .metavar = "FILE", .fallback = "FILE.minisig and FILE.*.minisig", .help = "signature file" },
+		{ OPTION_THRESHOLD, "threshold", 0, CLI_NUMBER, .metavar = "N", .fallback = "1", .help = "how many of the keys must have signed" }),
+	  .run = cmd_bundle_inspect },
+	{ "bundle diff", "Show what differs between two bundles",
+	  .description = "Compares the manifests: programs, hooks, maps, parameters, object digests. Nothing is verified.",
+	  .arguments = ARGUMENTS({ "OLD", 1, 1, CLI_COMPLETE_FILE, .help = "bundle file" }, { "NEW", 1, 1, CLI_COMPLETE_FILE, .help = "bundle file" }),
+	  .run = cmd_bundle_diff },
+
+	/* ---- what runs */
+	{ "push", "Store a signed bundle with the daemon",
+	  .description = "Sends the bytes and the signatures. A push that broke off goes on where it stopped; pushing what is there already is no error.",
+	  .arguments = ARGUMENTS({ "FILE", 1, 1, CLI_COMPLETE_FILE, .help = "bundle file" }),
+	  .options = OPTIONS({ OPTION_SIGNATURE, "signature", 'x', CLI_FILE, .repeats = true, .metavar = "FILE", .fallback = "FILE.minisig and FILE.*.minisig", .help = "signature file" }),
+	  .run = cmd_push },
+	{ "load", "Load a bundle; its programs are then in the kernel and attached to nothing",
+	  .description = "With --durability lease the command stays in the foreground: the lease ends with it, or with Ctrl-C.",
+	  .arguments = ARGUMENTS({ "NAME[@VERSION]", 1, 1, CLI_COMPLETE_BUNDLE, .help = "bundle; the highest version if none is given" }),
+	  .options = OPTIONS(LOAD_OPTIONS,
+		{ OPTION_VALIDATE_ONLY, "validate-only", 0, CLI_FLAG, .help = "a real run of the verifier, with its log; nothing is kept" }),
+	  .examples = EXAMPLES({ "bpfleet load packet_count --label web --param sample=100", "load the newest packet_count as `web`" }),
+	  .run = cmd_load },
+	{ "attach", "Attach a program of an instance to a hook",
+	  .arguments = ARGUMENTS({ "INSTANCE", 1, 1, CLI_COMPLETE_INSTANCE, .help = INSTANCE_HELP },
+		{ "PROGRAM", 1, 1, CLI_COMPLETE_NONE, .help = "name of the program" },
+		{ "HOOK", 1, 1, CLI_COMPLETE_NONE, .help = "KIND:TARGET[:ARG][,key=value...], see docs/naming.md" }),
+	  .examples = EXAMPLES({ "bpfleet attach web count_xdp xdp:eth0", "count what eth0 receives" },
+		{ "bpfleet attach web count_tc tc:eth0:egress", "count what eth0 sends" }),
+	  .run = cmd_attach },
+	{ "run", "Load a bundle and attach it, all or nothing",
+	  .description = "Attaches to the default hooks that the manifest names, or to those given with --attach. A bundle file (a path "
+		"with a slash, or *.bpfb) is pushed first.",
+	  .arguments = ARGUMENTS({ "NAME[@VERSION]|FILE", 1, 1, CLI_COMPLETE_BUNDLE, .help = "bundle, or bundle file to push first" }),
+	  .options = OPTIONS(
+		{ OPTION_ATTACH, "attach", 'a', CLI_ASSIGNMENT, .repeats = true, .metavar = "PROGRAM=HOOK", .help = "attach this program to this hook, instead of the default hooks" },
+		LOAD_OPTIONS,
+		{ OPTION_SIGNATURE, "signature", 'x', CLI_FILE, .repeats = true, .metavar = "FILE", .fallback = "FILE.minisig and FILE.*.minisig", .help = "signature file, when a file is pushed" }),
+	  .examples = EXAMPLES({ "bpfleet run exec_watch", "load and attach by the manifest" },
+		{ "bpfleet run packet_count -a count_xdp=xdp:eth0 --durability lease", "count until Ctrl-C" }),
+	  .run = cmd_run },
+	{ "detach", "Detach links",
+	  .arguments = ARGUMENTS({ "LINK", 1, CLI_MANY, CLI_COMPLETE_LINK, .help = "id of a link, with or without `links/`" }),
+	  .run = cmd_detach },
+	{ "unload", "Detach and remove instances",
+	  .arguments = ARGUMENTS({ "INSTANCE", 1, CLI_MANY, CLI_COMPLETE_INSTANCE, .help = INSTANCE_HELP }),
+	  .run = cmd_unload },
+	{ "remove", "Remove bundles that no instance uses",
+	  .arguments = ARGUMENTS({ "NAME@VERSION", 1, CLI_MANY, CLI_COMPLETE_BUNDLE, .help = "stored bundle" }),
+	  .run = cmd_remove },
+
+	/* ---- seeing */
+	{ "list", "List what the daemon has",
+	  .arguments = ARGUMENTS({ "KIND", 0, 1, CLI_COMPLETE_CHOICES, .choices = "instances|bundles|programs|links|maps", .help = "what to list; instances if left out" }),
+	  .options = OPTIONS(
+		{ OPTION_INSTANCE, "instance", 'i', CLI_TEXT, .metavar = "INSTANCE", .help = "only programs, links or maps of this instance" },
+		{ OPTION_BUNDLE, "bundle", 'b', CLI_TEXT, .metavar = "NAME[@VERSION]", .help = "only instances of this bundle" }),
+	  .run = cmd_list },
+	{ "map get", "Read keys of a map",
+	  .arguments = ARGUMENTS(MAP_ARGUMENT, { "KEY", 1, CLI_MANY, CLI_COMPLETE_NONE, .help = KEY_HELP }),
+	  .options = OPTIONS({ OPTION_PER_CPU, "per-cpu", 0, CLI_FLAG, .help = "show the value of each CPU instead of their sum" }),
+	  .run = cmd_map_get },
+	{ "map dump", "Read all entries of a map",
+	  .arguments = ARGUMENTS(MAP_ARGUMENT),
+	  .options = OPTIONS({ OPTION_PER_CPU, "per-cpu", 0, CLI_FLAG, .help = "show the value of each CPU instead of their sum" }),
+	  .run = cmd_map_dump },
+	{ "map set", "Write an entry of a map",
+	  .description = "For maps that the manifest gives a user-space writer. A per-CPU map takes one value for all CPUs.",
+	  .arguments = ARGUMENTS(MAP_ARGUMENT, { "KEY", 1, 1, CLI_COMPLETE_NONE, .help = KEY_HELP },
+		{ "VALUE", 1, 1, CLI_COMPLETE_NONE, .help = "a value in the same forms" }),
+	  .run = cmd_map_set },
+	{ "map delete", "Delete keys of a map",
+	  .arguments = ARGUMENTS(MAP_ARGUMENT, { "KEY", 1, CLI_MANY, CLI_COMPLETE_NONE, .help = KEY_HELP }),
+	  .run = cmd_map_delete },
+	{ "events", "Follow the events of an instance until Ctrl-C",
+	  .arguments = ARGUMENTS({ "INSTANCE[/MAP]", 1, 1, CLI_COMPLETE_INSTANCE, .help = "an instance, or one of its ring buffers" }),
+	  .options = OPTIONS(
+		{ OPTION_COUNT, "count", 'n', CLI_NUMBER, .metavar = "N", .help = "end after N events" },
+		{ OPTION_DURATION, "duration", 'd', CLI_DURATION, .metavar = "DURATION", .help = "end after that time" }),
+	  .run = cmd_events },
+	{ "watch", "Follow the changes of bundles, instances, programs, links and maps until Ctrl-C",
+	  .options = OPTIONS(
+		{ OPTION_SINCE_REVISION, "since-revision", 0, CLI_NUMBER, .metavar = "REVISION", .help = "only changes after it, instead of first what is there now" },
+		{ OPTION_COUNT, "count", 'n', CLI_NUMBER, .metavar = "N", .help = "end after N changes" },
+		{ OPTION_DURATION, "duration", 'd', CLI_DURATION, .metavar = "DURATION", .help = "end after that time" }),
+	  .run = cmd_watch },
+	{ "status", "Show the daemon's state, what this kernel can do, and who you are to it",
+	  .run = cmd_status },
+	{ "audit", "Show the audit log",
+	  .options = OPTIONS(
+		{ OPTION_IDENTITY, "identity", 0, CLI_TEXT, .metavar = "IDENTITY", .help = "only what this identity did: uid:1000" },
+		{ OPTION_VERB, "verb", 0, CLI_TEXT, .metavar = "VERB", .help = "only this verb: push, load, attach, ..." },
+		{ OPTION_OBJECT, "object", 0, CLI_TEXT, .metavar = "NAME", .help = "only this resource name: instances/ID" },
+		{ OPTION_OUTCOME, "outcome", 0, CLI_CHOICE, .metavar = "OUTCOME", .choices = "ok|denied|failed", .help = "only this outcome" },
+		{ OPTION_SINCE, "since", 0, CLI_TIME, .metavar = "TIME", .help = "from then on: RFC 3339, or how long ago (10m, 2h)" },
+		{ OPTION_UNTIL, "until", 0, CLI_TIME, .metavar = "TIME", .help = "up to then" },
+		{ OPTION_LIMIT, "limit", 'n', CLI_NUMBER, .metavar = "N", .fallback = "100", .help = "the last N rows; 0: all" },
+		{ OPTION_FOLLOW, "follow", 'f', CLI_FLAG, .help = "go on with new rows until Ctrl-C" }),
+	  .examples = EXAMPLES({ "bpfleet audit --outcome denied --since 1d", "what was refused since yesterday" }),
+	  .run = cmd_audit },
+	{ "gc", "Remove what no state row speaks of: orphan pins, broken uploads",
+	  .options = OPTIONS({ OPTION_DRY_RUN, "dry-run", 0, CLI_FLAG, .help = "only list it" }),
+	  .run = cmd_gc },
+
+	/* ---- the tool itself */
+	{ "version", "Show the version", .run = cmd_version },
+	{ "help", "Show how bpfleet or one of its commands is used",
+	  .arguments = ARGUMENTS({ "COMMAND", 0, 2, CLI_COMPLETE_COMMAND, .help = "a command" }),
+	  .options = OPTIONS({ OPTION_NAME, "format", 0, CLI_CHOICE, .metavar = "FORMAT", .choices = "text|markdown|man", .fallback = "text", .help = "markdown prints docs/cli.md, man prints bpfleet.1; of all commands" }),
+	  .run = cmd_help },
+	{ "completion", "Print a shell's completion script",
+	  .arguments = ARGUMENTS({ "SHELL", 1, 1, CLI_COMPLETE_CHOICES, .choices = "bash", .help = "the shell" }),
+	  .examples = EXAMPLES({ "source <(bpfleet completion bash)", "complete in this shell" }),
+	  .run = cmd_completion },
+	{ "complete", "Print names for the completion script",
+	  .arguments = ARGUMENTS({ "KIND", 1, 1, CLI_COMPLETE_CHOICES, .choices = "bundles|instances|maps|links", .help = "what to print" }),
+	  .run = cmd_complete, .hidden = true },
+	{ 0 },
+};
+/* clang-format on */
+
+const struct cli_tables cli_tables = { .commands = commands, .options = global_options };

@@ -1,0 +1,57 @@
+#include "client/exit.h"
+
+#include "base/cleanup.h"
+
+const struct exit_code_info exit_codes[] = {
+#define X(name, code, text) { code, text },
+#include "client/exit-codes.def"
+#undef X
+};
+const unsigned int n_exit_codes = ARRAY_SIZE(exit_codes);
+
+struct by_reason {
+	enum error_code code;
+	enum exit_code exit_code;
+};
+
+static const struct by_reason by_reason[] = {
+	{ ERROR_BUNDLE_DIGEST_MISMATCH, EXIT_CODE_UNVERIFIED },
+	{ ERROR_BUNDLE_UNSIGNED, EXIT_CODE_UNVERIFIED },
+	{ ERROR_SIGNATURE_MALFORMED, EXIT_CODE_UNVERIFIED },
+	{ ERROR_SIGNATURE_INVALID, EXIT_CODE_UNVERIFIED },
+	{ ERROR_SIGNER_UNTRUSTED, EXIT_CODE_UNVERIFIED },
+	{ ERROR_SIGNER_OUT_OF_SCOPE, EXIT_CODE_UNVERIFIED },
+	{ ERROR_SIGNATURE_THRESHOLD, EXIT_CODE_UNVERIFIED },
+	{ ERROR_BUNDLE_REVOKED, EXIT_CODE_UNVERIFIED },
+	{ ERROR_BUNDLE_EXPIRED, EXIT_CODE_UNVERIFIED },
+	{ ERROR_BUNDLE_BELOW_FLOOR, EXIT_CODE_UNVERIFIED },
+};
+
+static const enum exit_code by_status[] = {
+	[ERROR_STATUS_OK] = EXIT_CODE_OK,
+	[ERROR_STATUS_CANCELLED] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_UNKNOWN] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_INVALID_ARGUMENT] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_DEADLINE_EXCEEDED] = EXIT_CODE_TIMEOUT,
+	[ERROR_STATUS_NOT_FOUND] = EXIT_CODE_NOT_FOUND,
+	[ERROR_STATUS_ALREADY_EXISTS] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_PERMISSION_DENIED] = EXIT_CODE_DENIED,
+	[ERROR_STATUS_RESOURCE_EXHAUSTED] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_FAILED_PRECONDITION] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_ABORTED] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_OUT_OF_RANGE] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_UNIMPLEMENTED] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_INTERNAL] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_UNAVAILABLE] = EXIT_CODE_UNREACHABLE,
+	[ERROR_STATUS_DATA_LOSS] = EXIT_CODE_FAILED,
+	[ERROR_STATUS_UNAUTHENTICATED] = EXIT_CODE_DENIED,
+};
+
+enum exit_code exit_code_of(enum error_code code)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(by_reason); i++) {
+		if (by_reason[i].code == code)
+			return by_reason[i].exit_code;
+	}
+	return by_status[error_info(code)->status];
+}
