@@ -1,0 +1,326 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "daemon/core/apply.h"
+#include "daemon/core/convert.h"
+#include "daemon/core/journal.h"
+#include "daemon/core/kernel/pins.h"
+#include "daemon/core/lease.h"
+#include "daemon/core/links.h"
+#include "daemon/core/methods.h"
+#include "daemon/core/rules.h"
+#include "daemon/core/session.h"
+#include "daemon/core/state.pb-c.h"
+#include "daemon/core/step.h"
+#include "proto/arena.h"
+
+/* An Attach on its way. */
+struct attach {
+	struct job job;
+	struct request *request;
+	struct kernel_pins *pins;
+	char instance[NAME_ID_LEN + 1];
+	char program[NAME_SYMBOL_MAX + 1];
+	bool lease;
+	int program_fd;
+	struct kernel_attach options;
+	struct apply_link link;
+	uint64_t op;
+	int r;
+	struct error err;
+};
+
+static void attach_free(struct attach *attach)
+{
+	if (attach == NULL)
+		return;
+	kernel_link_close(&attach->link.link);
+	hook_free(attach->link.hook);
+	if (attach->program_fd >= 0)
+		(void)close(attach->program_fd);
+	free(attach);
+}
+DEFINE_CLEANUP(struct attach, attach_free)
+
+static struct kernel_pin pin_of(const struct attach *attach)
+{
+	return (struct kernel_pin){ .instance = attach->instance,
+				    .kind = KERNEL_PIN_LINK,
+				    .link = attach->link.id };
+}
+
+static void undo(struct attach *attach)
+{
+	const struct kernel_pin pin = pin_of(attach);
+	struct error ignored = { 0 };
+	int r = 0;
+
+	if (!attach->lease)
+		r = kernel_unpin(attach->pins, &pin, &ignored);
+	r = kernel_detach(&attach->options, &attach->link.link, &ignored);
+	/* A pin that stays has no row: it is an orphan, and gc removes it. */
+	(void)r;
+}
+
+static void attach_work(struct job *job)
+{
+	struct attach *attach = (struct attach *)(void *)job;
+	const struct kernel_pin pin = pin_of(attach);
+
+	attach->r = kernel_attach(&attach->options, &attach->link.link, &attach->err);
+	if (attach->r < 0)
+		return;
+	core_step("attach.attached");
+	if (!attach->lease && attach->link.link.form == KERNEL_LINK_FD)
+		attach->r = kernel_pin(attach->pins, &pin, attach->link.link.fd, &attach->err);
+	core_step("attach.pinned");
+	if (attach->r < 0)
+		undo(attach);
+}
+
+static void undo_work(struct job *job)
+{
+	undo((struct attach *)(void *)job);
+}
+
+static void attach_failed(struct attach *attach)
+{
+	struct core *core = attach->request->core;
+	struct error journal_err = { 0 };
+
+	if (attach->op != 0 && journal_end(core, attach->op, &journal_err) < 0)
+		log_error(LOG_LEVEL_WARNING, &journal_err, "end the journal of a failed attach");
+	busy_leave(core, attach->instance);
+	request_fail(attach->request, &attach->err);
+}
+
+static void undo_done(struct job *job)
+{
+	_cleanup_(attach_freep) struct attach *attach = (struct attach *)(void *)job;
+
+	attach_failed(attach);
+}
+
+static int record_outcome(struct attach *attach, Bpfleet__V1__AttachResponse **ret,
+			  struct error *err)
+{
+	struct request *request = attach->request;
+	struct store *store = request->core->store;
+	Bpfleet__V1__AttachResponse *response = arena_alloc(request->arena, sizeof(*response));
+	_cleanup_store_tx_ struct store_tx tx = { 0 };
+	_cleanup_free_ struct store_link *stored = NULL;
+	struct store_link row;
+	int r;
+
+	if (response == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "answer an attach");
+	bpfleet__v1__attach_response__init(response);
+	r = apply_link_row(&attach->link, attach->instance, attach->program, request->arena, &row,
+			   err);
+	if (r >= 0)
+		r = store_tx_begin(store, STORE_TX_GROW, &tx, err);
+	if (r >= 0)
+		r = store_link_insert(&tx, &row, err);
+	if (r >= 0)
+		r = instance_follow_links(request->core, &tx, attach->instance, err);
+	if (r >= 0)
+		r = store_op_end(&tx, attach->op, err);
+	if (r >= 0)
+		r = store_link_get(store, attach->link.id, &stored, err);
+	if (r >= 0)
+		r = convert_link(request->arena, stored, &response->link, err);
+	core_step("attach.commit");
+	if (r >= 0)
+		r = request_commit(request, &tx, &response->base, err);
+	core_step("attach.committed");
+	*ret = response;
+	return r;
+}
+
+static void attach_done(struct job *job)
+{
+	_cleanup_(attach_freep) struct attach *attach = (struct attach *)(void *)job;
+	struct core *core = attach->request->core;
+	struct held_instance *held = held_find(core, attach->instance);
+	Bpfleet__V1__AttachResponse *response = NULL;
+	int r = attach->r;
+
+	if (r < 0) {
+		attach_failed(attach);
+		return;
+	}
+	if (attach->lease && held != NULL)
+		r = held_add_link(held, attach->link.id, &attach->link.link, &attach->err);
+	if (r >= 0)
+		r = record_outcome(attach, &response, &attach->err);
+	if (r < 0) {
+		if (attach->lease && held != NULL && attach->link.link.fd < 0)
+			attach->link.link = held_take_link(held, attach->link.id);
+		attach->job = (struct job){ .work = undo_work, .done = undo_done };
+		jobs_submit(core->jobs, &TAKE_PTR(attach)->job);
+		return;
+	}
+	busy_leave(core, attach->instance);
+	request_reply(attach->request, &response->base);
+}
+
+/* ---- before the intent */
+
+static int record_intent(struct attach *attach, struct error *err)
+{
+	struct request *request = attach->request;
+	Bpfleet__State__Plan plan = BPFLEET__STATE__PLAN__INIT;
+	Bpfleet__State__PlannedLink link = BPFLEET__STATE__PLANNED_LINK__INIT, *links = &link;
+	_cleanup_store_tx_ struct store_tx tx = { 0 };
+	struct store_op op = {
+		.kind = "attach",
+		.instance = attach->instance,
+		.link = attach->link.id,
+		.step = "attach.intent",
+		.started_at_ns = clock_realtime_ns(),
+		.identity = session_identity(request->session),
+		.method = request->method->name,
+		.request_id = request->request_id,
+	};
+	uint8_t *bytes;
+	size_t size;
+	int r = request_check_deadline(request, err);
+
+	link.id = attach->link.id;
+	link.program = attach->program;
+	plan.n_links = 1;
+	plan.links = &links;
+	if (r >= 0)
+		r = hook_to_message(attach->link.hook, request->arena, &link.hook, err);
+	if (r >= 0)
+		r = arena_pack(request->arena, &plan.base, &bytes, &size, err);
+	if (r >= 0) {
+		op.data = (struct store_bytes){ bytes, size };
+		r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, err);
+	}
+	if (r >= 0)
+		r = store_op_begin(&tx, &op, &attach->op, err);
+	return r < 0 ? r : store_tx_commit(&tx, err);
+}
+
+int links_check_program(const struct store_program *program, const struct hook *hook,
+			struct arena *arena, struct error *err)
+{
+	ProtobufCMessage *spec;
+	int r;
+
+	if (program->kernel_id == 0)
+		return error_raise(err, ERROR_INSTANCE_NOT_READY, "program '%s' is not loaded: %s",
+				   program->name, program->skipped_reason);
+	r = arena_unpack(arena, &bpfleet__v1__program_spec__descriptor, program->spec.data,
+			 program->spec.size, &spec, err);
+	if (r < 0)
+		return r;
+	return rules_check_hook((const Bpfleet__V1__ProgramSpec *)spec, hook, err);
+}
+
+static int prepare(struct attach *attach, const struct store_instance *instance,
+		   const struct store_program *program,
+		   const Bpfleet__Ipc__ResolvedTarget *resolved, struct error *err)
+{
+	struct core *core = attach->request->core;
+	struct kernel_program_info info;
+	int r = name_new_id(attach->link.id, err);
+
+	if (r < 0)
+		return r;
+	(void)snprintf(attach->instance, sizeof(attach->instance), "%s", instance->id);
+	(void)snprintf(attach->program, sizeof(attach->program), "%s", program->name);
+	attach->lease = held_find(core, instance->id) != NULL;
+	if (hook_kind(attach->link.hook) == HOOK_UPROBE) {
+		if (resolved == NULL)
+			return error_raise(err, ERROR_PROTOCOL, "the uprobe was not resolved");
+		attach->link.resolved = (struct kernel_resolved){ resolved->offset, resolved->dev,
+								  resolved->inode };
+		attach->link.has_resolved = true;
+	}
+	r = instance_program_fd(core, instance->id, program->ordinal, &attach->program_fd, err);
+	if (r >= 0)
+		r = kernel_program_info(attach->program_fd, &info, err);
+	if (r >= 0)
+		r = kernel_hook_check(attach->link.hook, info.type, err);
+	if (r < 0)
+		return r;
+	attach->options = (struct kernel_attach){
+		.context = &core->kernel,
+		.hook = attach->link.hook,
+		.link = attach->link.id,
+		.program_fd = attach->program_fd,
+		.program_id = info.id,
+		.resolved = attach->link.has_resolved ? &attach->link.resolved : NULL,
+	};
+	return 0;
+}
+
+static int find_program(struct request *request, const char *name,
+			struct store_instance **ret_instance, struct store_program **ret,
+			struct error *err)
+{
+	struct resource_name parsed;
+	int r = resource_parse_kind(name, RESOURCE_PROGRAM, &parsed, err);
+
+	if (r >= 0)
+		r = request_find_instance(request, parsed.id, POLICY_VERB_ATTACH, ret_instance,
+					  err);
+	if (r < 0)
+		return r;
+	resource_format_program((*ret_instance)->id, parsed.member, request->object);
+	r = store_program_get(request->core->store, (*ret_instance)->id, parsed.member, ret, err);
+	if (r < 0 && err->code == ERROR_NOT_FOUND)
+		return error_raise(err, ERROR_NOT_FOUND, "%s has no program '%s'",
+				   (*ret_instance)->id, parsed.member);
+	return r;
+}
+
+int serve_attach(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__V1__AttachRequest *message = (const void *)request->message;
+	_cleanup_(attach_freep) struct attach *attach = calloc(1, sizeof(*attach));
+	_cleanup_free_ struct store_instance *instance = NULL;
+	_cleanup_free_ struct store_program *program = NULL;
+	int r;
+
+	(void)ret_response;
+	if (attach == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "attach a program");
+	attach->request = request;
+	attach->pins = request->core->pins;
+	attach->program_fd = -1;
+	attach->link.link = KERNEL_LINK_NONE;
+	if (request->core->held_by_owner)
+		return error_raise(err, ERROR_HOST_HELD, "nothing is attached on this host now");
+	if (message->hook == NULL)
+		return error_raise(err, ERROR_INVALID_HOOK, "no hook was given");
+	r = find_program(request, message->program, &instance, &program, err);
+	if (r >= 0)
+		r = hook_from_message(message->hook, &attach->link.hook, err);
+	if (r >= 0) {
+		(void)snprintf(request->detail, sizeof(request->detail), "%s",
+			       hook_text(attach->link.hook));
+		r = links_check_program(program, attach->link.hook, request->arena, err);
+	}
+	if (r >= 0)
+		r = prepare(attach, instance, program, request->frame.frame->request->resolved,
+			    err);
+	if (r >= 0)
+		r = busy_enter(request->core, attach->instance, false, err);
+	if (r < 0)
+		return r;
+	r = record_intent(attach, err);
+	core_step("attach.intent");
+	if (r < 0) {
+		busy_leave(request->core, attach->instance);
+		return r;
+	}
+	attach->job = (struct job){ .work = attach_work, .done = attach_done };
+	jobs_submit(request->core->jobs, &TAKE_PTR(attach)->job);
+	return REQUEST_PENDING;
+}

@@ -1,0 +1,93 @@
+/*
+ * What bpfleet-core consists of while it runs. Only the main thread touches it; workers get jobs
+ * that own what they need.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "bundle/hook.h"
+#include "daemon/core/kernel/hooks.h"
+#include "daemon/core/loop.h"
+#include "store/store.h"
+
+struct channel;
+struct config;
+struct error;
+struct held_instance;
+struct jobs;
+struct kernel_pins;
+struct policy;
+struct request;
+struct session;
+struct sessions;
+struct supervisor_link;
+struct ticket;
+struct trusted_bundles;
+
+/* Requests that front may have outstanding: bounds the queues between the processes. */
+#define CORE_CREDITS 512u
+
+struct core {
+	const char *config_path;
+	struct config *config;
+	struct loop *loop;
+	struct jobs *jobs;
+	struct supervisor_link *supervisor;
+	struct sessions *sessions;
+	struct store *store;
+	struct kernel_pins *pins;
+	struct kernel_context kernel;
+	struct kernel_support support[HOOK_N_KINDS];
+
+	struct policy *policy;
+	uint64_t policy_epoch; /* counts the policies and trusts of this process */
+	struct trusted_bundles *bundles;
+	char trust_alarm[256]; /* why the files on disk are not in force; empty: they are */
+
+	struct channel *front; /* NULL: none at the moment */
+	struct loop_fd front_source;
+	bool front_greeted;
+	uint32_t n_outstanding;
+	struct request *requests; /* under way */
+	struct busy *busy;	  /* instances and links that a change holds */
+	uint64_t noticed_revision;
+
+	struct held_instance *held; /* leases: their fds are the only references */
+	struct ticket *tickets;
+	struct loop_timer chores; /* audit minutes, old answers, checkpoints */
+	struct loop_timer retry;  /* instances and links that wait for something */
+	size_t n_retry_pending;
+
+	char boot_id[STORE_UUID_LEN + 1];
+	uint32_t n_cpus; /* possible ones */
+	uint64_t started_at_ns;
+	size_t n_orphan_pins;
+	bool held_by_owner; /* `bpfleetd --detach-all` is in force: nothing is applied */
+	bool stopping;
+	int exit_code;
+};
+
+/* Starts everything up to the point where requests can be served. */
+struct core_options {
+	const char *config_path;
+	int front_fd;
+	int supervisor_fd;
+};
+_must_check_ int core_start(struct core *core, const struct core_options *options,
+			    struct error *err);
+_must_check_ int core_run(struct core *core, struct error *err);
+void core_done(struct core *core);
+
+/* Tells front, once for each turn of events, that the revision has moved or a policy is new. */
+void core_notice(struct core *core);
+/* Front's grants for an instance are void. */
+void core_notice_ended_instance(struct core *core, const char *id);
+
+/* Reads policy and trust again; on an error the old ones stay in force and an alarm is shown. */
+void core_reload(struct core *core);
+
+/* BLAKE2b-256, as the store's hash function. */
+void core_hash(const void *bytes, size_t n, uint8_t out[static STORE_HASH_LEN]);

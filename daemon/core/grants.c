@@ -1,0 +1,251 @@
+/* Letting front read: map fds for a session, and tickets that an fd of a frozen map is redeemed
+ * with. */
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "daemon/config/config.h"
+#include "daemon/core/convert.h"
+#include "daemon/core/lease.h"
+#include "daemon/core/methods.h"
+#include "daemon/core/session.h"
+#include "daemon/core/state.pb-c.h"
+#include "proto/arena.h"
+#include "store/bundles.h"
+
+#define TICKET_LEN 32
+#define TICKET_LIFE_NS (10 * NS_PER_SEC)
+#define TICKETS_MAX 1024u
+/* What fits into a frame beside an fd; a larger BTF is fetched with GetMap. */
+#define GRANT_BTF_MAX ((size_t)48 * 1024)
+
+struct ticket {
+	struct ticket *next;
+	uint8_t bytes[TICKET_LEN];
+	uid_t uid;
+	char map[NAME_RESOURCE_MAX + 1];
+	uint64_t deadline; /* monotonic */
+};
+
+static int check_readable(const struct store_map *map, struct error *err)
+{
+	if (map->access == BPFLEET__V1__ACCESS__ACCESS_PRIVATE)
+		return error_raise(err, ERROR_MAP_PRIVATE, "the manifest keeps map '%s' private",
+				   map->name);
+	return 0;
+}
+
+static int fill_grant(struct request *request, const struct store_instance *instance,
+		      const struct store_map *map, Bpfleet__Ipc__GrantMapReply **ret,
+		      struct error *err)
+{
+	struct core *core = request->core;
+	Bpfleet__Ipc__GrantMapReply *reply = arena_alloc(request->arena, sizeof(*reply));
+	_cleanup_free_ struct store_bytes *btf = NULL;
+	int r;
+
+	if (reply == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "grant a map");
+	bpfleet__ipc__grant_map_reply__init(reply);
+	reply->policy_epoch = core->policy_epoch;
+	r = convert_map(core, request->arena, map, &reply->map, err);
+	if (r < 0)
+		return r;
+	r = store_btf_get(core->store, instance->digest, map->object, &btf, err);
+	if (r >= 0 && btf->size <= GRANT_BTF_MAX)
+		r = convert_bytes(request->arena, btf->data, btf->size, &reply->btf, err);
+	else if (r < 0 && err->code == ERROR_NOT_FOUND)
+		r = 0;
+	*ret = reply;
+	return r;
+}
+
+int serve_grant_map(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__Ipc__GrantMapRequest *message = (const void *)request->message;
+	bool events = message->purpose == BPFLEET__IPC__PURPOSE__PURPOSE_EVENTS;
+	_cleanup_free_ struct store_instance *instance = NULL;
+	_cleanup_free_ struct store_map *map = NULL;
+	Bpfleet__Ipc__GrantMapReply *reply = NULL;
+	int r = request_find_map(request, message->map, POLICY_VERB_READ, &instance, &map, err);
+
+	if (r >= 0)
+		r = check_readable(map, err);
+	if (r < 0)
+		return r;
+	if (events != (strcmp(map->type, "ringbuf") == 0))
+		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED,
+				   events ? "'%s' is a %s; only ring buffers have events"
+					  : "'%s' is a %s: stream its events instead",
+				   map->name, map->type);
+	r = fill_grant(request, instance, map, &reply, err);
+	if (r >= 0)
+		r = instance_map_fd(request->core, instance->id, map->ordinal, !events,
+				    &request->reply_fd, err);
+	if (r >= 0)
+		*ret_response = &reply->base;
+	return r;
+}
+
+/* The map and offset of a drop counter, as the manifest names the variable. */
+static int find_counter(struct request *request, const struct store_instance *instance,
+			const struct store_map *map, Bpfleet__Ipc__GrantCounterReply *reply,
+			struct error *err)
+{
+	_cleanup_free_ struct store_map *section = NULL;
+	const Bpfleet__State__MapRecord *record;
+	ProtobufCMessage *message;
+	int r = arena_unpack(request->arena, &bpfleet__state__map_record__descriptor,
+			     map->spec.data, map->spec.size, &message, err);
+
+	if (r < 0)
+		return r;
+	record = (const Bpfleet__State__MapRecord *)message;
+	if (record->counter_map[0] == '\0')
+		return 0;
+	r = store_map_get(request->core->store, instance->id, record->counter_map, &section, err);
+	if (r >= 0)
+		r = instance_map_fd(request->core, instance->id, section->ordinal, true,
+				    &request->reply_fd, err);
+	if (r < 0)
+		return r;
+	reply->known = true;
+	reply->offset = record->counter_offset;
+	reply->value_size = section->value_size;
+	return 0;
+}
+
+int serve_grant_counter(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__Ipc__GrantMapRequest *message = (const void *)request->message;
+	Bpfleet__Ipc__GrantCounterReply *reply = arena_alloc(request->arena, sizeof(*reply));
+	_cleanup_free_ struct store_instance *instance = NULL;
+	_cleanup_free_ struct store_map *map = NULL;
+	int r = request_find_map(request, message->map, POLICY_VERB_READ, &instance, &map, err);
+
+	if (r >= 0)
+		r = check_readable(map, err);
+	if (r < 0)
+		return r;
+	if (reply == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "grant a counter");
+	bpfleet__ipc__grant_counter_reply__init(reply);
+	r = find_counter(request, instance, map, reply, err);
+	*ret_response = &reply->base;
+	return r;
+}
+
+/* ---- tickets */
+
+static void drop_stale_tickets(struct core *core)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	for (struct ticket **at = &core->tickets; *at != NULL;) {
+		struct ticket *ticket = *at;
+
+		if (ticket->deadline > now) {
+			at = &ticket->next;
+			continue;
+		}
+		*at = ticket->next;
+		free(ticket);
+	}
+}
+
+static int add_ticket(struct request *request, struct ticket **ret, struct error *err)
+{
+	struct core *core = request->core;
+	struct ticket *ticket;
+	unsigned int n = 0;
+
+	drop_stale_tickets(core);
+	for (ticket = core->tickets; ticket != NULL; ticket = ticket->next)
+		n++;
+	if (n >= TICKETS_MAX)
+		return error_raise(err, ERROR_RATE_LIMITED, "%u tickets wait to be redeemed", n);
+	ticket = calloc(1, sizeof(*ticket));
+	if (ticket == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "make a ticket");
+	randombytes_buf(ticket->bytes, sizeof(ticket->bytes));
+	ticket->uid = session_uid(request->session);
+	ticket->deadline = clock_monotonic_ns() + TICKET_LIFE_NS;
+	(void)snprintf(ticket->map, sizeof(ticket->map), "%s", request->object);
+	ticket->next = core->tickets;
+	core->tickets = ticket;
+	*ret = ticket;
+	return 0;
+}
+
+int serve_open_map(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__V1__OpenMapRequest *message = (const void *)request->message;
+	Bpfleet__V1__OpenMapResponse *response = arena_alloc(request->arena, sizeof(*response));
+	_cleanup_free_ struct store_instance *instance = NULL;
+	_cleanup_free_ struct store_map *map = NULL;
+	struct ticket *ticket;
+	int r = request_find_map(request, message->map, POLICY_VERB_READ, &instance, &map, err);
+
+	if (r >= 0)
+		r = check_readable(map, err);
+	if (r < 0)
+		return r;
+	if (!map->frozen)
+		return error_raise(err, ERROR_MAP_NOT_FREEZABLE, "map '%s' (%s) is not frozen",
+				   map->name, map->type);
+	if (response == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "open a map");
+	bpfleet__v1__open_map_response__init(response);
+	r = add_ticket(request, &ticket, err);
+	if (r >= 0)
+		r = convert_bytes(request->arena, ticket->bytes, TICKET_LEN, &response->ticket,
+				  err);
+	response->fd_socket = request->core->config->fd_socket;
+	*ret_response = &response->base;
+	return r;
+}
+
+static struct ticket *take_ticket(struct core *core, const uint8_t *bytes, size_t n)
+{
+	drop_stale_tickets(core);
+	for (struct ticket **at = &core->tickets; n == TICKET_LEN && *at != NULL;
+	     at = &(*at)->next) {
+		struct ticket *ticket = *at;
+
+		if (sodium_memcmp(ticket->bytes, bytes, TICKET_LEN) == 0) {
+			*at = ticket->next;
+			return ticket;
+		}
+	}
+	return NULL;
+}
+
+/* Policy is asked again: it may have changed since the ticket was made. */
+int serve_redeem_ticket(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__Ipc__RedeemTicketRequest *message = (const void *)request->message;
+	_cleanup_free_ struct ticket *ticket =
+		take_ticket(request->core, message->ticket.data, message->ticket.len);
+	_cleanup_free_ struct store_instance *instance = NULL;
+	_cleanup_free_ struct store_map *map = NULL;
+	Bpfleet__Ipc__GrantMapReply *reply = NULL;
+	int r;
+
+	if (ticket == NULL || ticket->uid != session_uid(request->session))
+		return error_raise(err, ERROR_PERMISSION_DENIED,
+				   "no such ticket; it is good once, for ten seconds, for the one "
+				   "who asked for it");
+	r = request_find_map(request, ticket->map, POLICY_VERB_READ, &instance, &map, err);
+	if (r >= 0 && !map->frozen)
+		r = error_raise(err, ERROR_MAP_NOT_FREEZABLE, "map '%s' is not frozen", map->name);
+	if (r >= 0)
+		r = fill_grant(request, instance, map, &reply, err);
+	if (r >= 0)
+		r = instance_map_fd(request->core, instance->id, map->ordinal, true,
+				    &request->reply_fd, err);
+	if (r >= 0)
+		*ret_response = &reply->base;
+	return r;
+}

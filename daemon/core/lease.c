@@ -1,0 +1,240 @@
+#include "daemon/core/lease.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "daemon/core/apply.h"
+#include "daemon/core/kernel/pins.h"
+#include "daemon/core/methods.h"
+#include "daemon/core/session.h"
+#include "daemon/core/unload.h"
+#include "proto/arena.h"
+
+struct held_instance *held_find(struct core *core, const char *id)
+{
+	for (struct held_instance *held = core->held; held != NULL; held = held->next) {
+		if (strcmp(held->id, id) == 0)
+			return held;
+	}
+	return NULL;
+}
+
+static void close_all(int *fds, size_t n)
+{
+	for (size_t i = 0; fds != NULL && i < n; i++) {
+		if (fds[i] >= 0)
+			(void)close(fds[i]);
+	}
+	free(fds);
+}
+
+static void held_free(struct held_instance *held)
+{
+	struct held_link *next;
+
+	for (struct held_link *link = held->links; link != NULL; link = next) {
+		next = link->next;
+		kernel_link_close(&link->link);
+		free(link);
+	}
+	close_all(held->program_fds, held->n_programs);
+	close_all(held->map_fds, held->n_maps);
+	close_all(held->readonly_fds, held->n_maps);
+	session_unref(held->session);
+	free(held);
+}
+
+void held_remove(struct core *core, struct held_instance *held)
+{
+	for (struct held_instance **at = &core->held; *at != NULL; at = &(*at)->next) {
+		if (*at == held) {
+			*at = held->next;
+			break;
+		}
+	}
+	loop_unset_timer(core->loop, &held->ends);
+	loop_unset_timer(core->loop, &held->grace);
+	held_free(held);
+}
+
+static struct held_instance *held_of_timer(struct loop_timer *timer, size_t offset)
+{
+	return (struct held_instance *)(void *)((char *)timer - offset);
+}
+
+static void on_time_limit(struct loop_timer *timer)
+{
+	struct held_instance *held = held_of_timer(timer, offsetof(struct held_instance, ends));
+
+	unload_lease(held->core, held->id, "its time is over");
+}
+
+static void on_lost(struct loop_timer *timer)
+{
+	struct held_instance *held = held_of_timer(timer, offsetof(struct held_instance, grace));
+
+	unload_lease(held->core, held->id, "its client did not come back");
+}
+
+int held_add_link(struct held_instance *held, const char *id, struct kernel_link *link,
+		  struct error *err)
+{
+	struct held_link *entry = calloc(1, sizeof(*entry));
+
+	if (entry == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "hold a link");
+	(void)snprintf(entry->id, sizeof(entry->id), "%s", id);
+	entry->link = *link;
+	*link = KERNEL_LINK_NONE;
+	entry->next = held->links;
+	held->links = entry;
+	return 0;
+}
+
+struct kernel_link held_take_link(struct held_instance *held, const char *id)
+{
+	for (struct held_link **at = &held->links; *at != NULL; at = &(*at)->next) {
+		struct held_link *entry = *at;
+		struct kernel_link link = entry->link;
+
+		if (strcmp(entry->id, id) != 0)
+			continue;
+		*at = entry->next;
+		free(entry);
+		return link;
+	}
+	return KERNEL_LINK_NONE;
+}
+
+/* Moves the fds of all programs or maps over; allocation comes first, so that nothing is half
+ * taken. */
+int held_add(struct core *core, struct apply *apply, struct session *session, uint64_t ends_at_ns,
+	     struct error *err)
+{
+	struct kernel_object *object = apply->object;
+	struct held_instance *held = calloc(1, sizeof(*held));
+	uint64_t now = clock_realtime_ns();
+	int r = 0;
+
+	if (held != NULL) {
+		held->program_fds = malloc((object->n_programs + 1) * sizeof(int));
+		held->map_fds = malloc((object->n_maps + 1) * sizeof(int));
+	}
+	if (held == NULL || held->program_fds == NULL || held->map_fds == NULL)
+		r = error_raise(err, ERROR_OUT_OF_MEMORY, "hold a lease");
+	for (size_t i = 0; r >= 0 && i < apply->n_links; i++)
+		r = held_add_link(held, apply->links[i].id, &apply->links[i].link, err);
+	if (r < 0) {
+		if (held != NULL)
+			held_free(held);
+		return r;
+	}
+	for (size_t i = 0; i < object->n_programs; i++)
+		held->program_fds[i] = TAKE_FD(object->programs[i].fd);
+	for (size_t i = 0; i < object->n_maps; i++)
+		held->map_fds[i] = TAKE_FD(object->maps[i].fd);
+	held->readonly_fds = TAKE_PTR(apply->readonly_fds);
+	held->n_programs = object->n_programs;
+	held->n_maps = object->n_maps;
+	held->core = core;
+	(void)snprintf(held->id, sizeof(held->id), "%s", apply->id);
+	held->session = session_ref(session);
+	held->ends.due = on_time_limit;
+	held->grace.due = on_lost;
+	held->next = core->held;
+	core->held = held;
+	if (ends_at_ns > 0)
+		loop_set_timer(core->loop, &held->ends,
+			       clock_monotonic_ns() + (ends_at_ns > now ? ends_at_ns - now : 0));
+	if (session_has_ended(session))
+		lease_session_ended(core, session);
+	return 0;
+}
+
+void lease_session_ended(struct core *core, const struct session *session)
+{
+	for (struct held_instance *held = core->held; held != NULL; held = held->next) {
+		if (held->session != session)
+			continue;
+		session_unref(held->session);
+		held->session = NULL;
+		loop_set_timer(core->loop, &held->grace, clock_monotonic_ns() + LEASE_GRACE_NS);
+	}
+}
+
+int serve_keep_lease(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__V1__KeepLeaseRequest *message = (const void *)request->message;
+	Bpfleet__V1__KeepLeaseResponse *response = arena_alloc(request->arena, sizeof(*response));
+	_cleanup_free_ struct store_instance *instance = NULL;
+	struct held_instance *held;
+	uint8_t hash[STORE_HASH_LEN];
+	int r = request_find_named_instance(request, message->instance, POLICY_VERB_VIEW, &instance,
+					    err);
+
+	if (r < 0)
+		return r;
+	held = held_find(request->core, instance->id);
+	if (held == NULL)
+		return error_raise(err, ERROR_NOT_FOUND, "%s is not a lease", message->instance);
+	core_hash(message->lease_token.data, message->lease_token.len, hash);
+	if (message->lease_token.len != LEASE_TOKEN_LEN || !instance->has_lease_token ||
+	    sodium_memcmp(hash, instance->lease_token_hash, sizeof(hash)) != 0)
+		return error_raise(err, ERROR_LEASE_TOKEN_INVALID, "that is not the token of %s",
+				   message->instance);
+	if (response == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "keep a lease");
+	bpfleet__v1__keep_lease_response__init(response);
+	response->lease_ends_at_ns = instance->lease_ends_at_ns;
+	loop_unset_timer(request->core->loop, &held->grace);
+	session_unref(held->session);
+	held->session = session_ref(request->session);
+	*ret_response = &response->base;
+	return REQUEST_DONE;
+}
+
+static int duplicate(int fd, int *ret, struct error *err)
+{
+	int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+	if (copy < 0)
+		return error_raise(err, ERROR_NOT_FOUND, "the lease holds no such thing");
+	*ret = copy;
+	return 0;
+}
+
+int instance_program_fd(struct core *core, const char *id, uint32_t ordinal, int *ret,
+			struct error *err)
+{
+	const struct kernel_pin pin = { .instance = id,
+					.kind = KERNEL_PIN_PROGRAM,
+					.ordinal = ordinal };
+	const struct held_instance *held = held_find(core, id);
+
+	if (held != NULL)
+		return duplicate(ordinal < held->n_programs ? held->program_fds[ordinal] : -1, ret,
+				 err);
+	return kernel_pin_open(core->pins, &pin, false, ret, err);
+}
+
+int instance_map_fd(struct core *core, const char *id, uint32_t ordinal, bool readonly, int *ret,
+		    struct error *err)
+{
+	const struct kernel_pin pin = { .instance = id,
+					.kind = KERNEL_PIN_MAP,
+					.ordinal = ordinal };
+	const struct held_instance *held = held_find(core, id);
+	const int *fds;
+
+	if (held != NULL) {
+		fds = readonly ? held->readonly_fds : held->map_fds;
+		return duplicate(ordinal < held->n_maps ? fds[ordinal] : -1, ret, err);
+	}
+	return kernel_pin_open(core->pins, &pin, readonly, ret, err);
+}

@@ -1,0 +1,62 @@
+/*
+ * Leases: instances that nothing but core's own fds holds in the kernel. They end with their time
+ * limit, ten seconds after their client's connection unless it comes back with the token, and with
+ * core.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "bundle/name.h"
+#include "daemon/core/core.h"
+#include "daemon/core/kernel/hooks.h"
+
+struct apply;
+struct request;
+struct session;
+
+#define LEASE_TOKEN_LEN 32
+#define LEASE_GRACE_NS (UINT64_C(10) * 1000000000)
+
+struct held_link {
+	struct held_link *next;
+	char id[NAME_ID_LEN + 1];
+	struct kernel_link link;
+};
+
+struct held_instance {
+	struct held_instance *next;
+	struct core *core;
+	char id[NAME_ID_LEN + 1];
+	struct session *session; /* whose connection keeps it; NULL: it is lost */
+	struct loop_timer ends;	 /* the time limit */
+	struct loop_timer grace; /* the connection is lost */
+	size_t n_programs, n_maps;
+	int *program_fds, *map_fds, *readonly_fds; /* by ordinal; -1: none */
+	struct held_link *links;
+};
+
+/* NULL: no lease of that id. */
+struct held_instance *held_find(struct core *core, const char *id);
+/* Takes the fds of a loaded lease, its links included. Errors: OUT_OF_MEMORY (nothing taken). */
+_must_check_ int held_add(struct core *core, struct apply *apply, struct session *session,
+			  uint64_t ends_at_ns, struct error *err);
+/* Closes every fd and forgets it. */
+void held_remove(struct core *core, struct held_instance *held);
+/* Takes the link. Errors: OUT_OF_MEMORY. */
+_must_check_ int held_add_link(struct held_instance *held, const char *id, struct kernel_link *link,
+			       struct error *err);
+/* Gives the link back to the caller; KERNEL_LINK_NONE if there is none of that id. */
+struct kernel_link held_take_link(struct held_instance *held, const char *id);
+
+/* A session has ended: its leases have ten seconds. */
+void lease_session_ended(struct core *core, const struct session *session);
+
+/*
+ * An fd of a program or map of any instance, the caller's to close: from the lease, or from its
+ * pin. Errors: NOT_FOUND, KERNEL_REFUSED.
+ */
+_must_check_ int instance_program_fd(struct core *core, const char *id, uint32_t ordinal, int *ret,
+				     struct error *err);
+_must_check_ int instance_map_fd(struct core *core, const char *id, uint32_t ordinal, bool readonly,
+				 int *ret, struct error *err);

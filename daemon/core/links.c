@@ -1,0 +1,109 @@
+#include "daemon/core/links.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "daemon/core/kernel/pins.h"
+#include "daemon/core/lease.h"
+#include "daemon/core/step.h"
+#include "proto/arena.h"
+
+int instance_follow_links(struct core *core, struct store_tx *tx, const char *id, struct error *err)
+{
+	_cleanup_free_ struct store_instance *instance = NULL;
+	struct store_link_filter filter = { .instance = id };
+	struct link_census census = { { 0 } };
+	enum instance_state state;
+	char after[STORE_ID_LEN + 1] = "";
+	size_t n;
+	int r;
+
+	do {
+		_cleanup_free_ struct store_link *rows = NULL;
+
+		r = store_link_list(core->store, &filter, after[0] == '\0' ? NULL : after, 256,
+				    &rows, &n, err);
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < n; i++) {
+			if (rows[i].state < LINK_N_STATES)
+				census.n[rows[i].state]++;
+		}
+		if (n > 0)
+			(void)snprintf(after, sizeof(after), "%s", rows[n - 1].id);
+	} while (n == 256);
+	r = store_instance_get(core->store, id, &instance, err);
+	if (r < 0)
+		return r;
+	state = instance_state_of_links(&census);
+	if (instance->state == (uint32_t)state && instance->reason[0] == '\0')
+		return 0;
+	return store_instance_set_state(tx, id, state, NULL, err);
+}
+
+int link_removal_init(struct core *core, const struct store_link *row, struct link_removal *ret,
+		      struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(65536);
+	struct held_instance *held = held_find(core, row->instance);
+	ProtobufCMessage *message;
+	int r;
+
+	*ret = (struct link_removal){ .link = KERNEL_LINK_NONE };
+	if (arena == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "remove a link");
+	r = arena_unpack(arena, &bpfleet__v1__hook__descriptor, row->spec.data, row->spec.size,
+			 &message, err);
+	if (r >= 0)
+		r = hook_from_message((const Bpfleet__V1__Hook *)message, &ret->hook, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(ret->id, sizeof(ret->id), "%s", row->id);
+	ret->resolved = (struct kernel_resolved){ row->resolved_offset, row->resolved_dev,
+						  row->resolved_inode };
+	ret->attach = (struct kernel_attach){ .context = &core->kernel,
+					      .hook = ret->hook,
+					      .program_fd = -1 };
+	if (held != NULL)
+		ret->link = held_take_link(held, row->id);
+	return 0;
+}
+
+void link_removal_done(struct link_removal *removal)
+{
+	kernel_link_close(&removal->link);
+	hook_free(removal->hook);
+	removal->hook = NULL;
+}
+
+int link_removal_run(struct kernel_pins *pins, const char *instance, struct link_removal *removal,
+		     struct error *err)
+{
+	const struct kernel_pin pin = { .instance = instance,
+					.kind = KERNEL_PIN_LINK,
+					.link = removal->id };
+	struct kernel_link_view view;
+	struct error ignored = { 0 };
+	int fd = -1, r;
+
+	removal->attach.link = removal->id;
+	removal->attach.resolved = &removal->resolved;
+	if (removal->link.fd < 0 && removal->link.form == KERNEL_LINK_FD) {
+		if (kernel_pin_open(pins, &pin, false, &fd, &ignored) < 0)
+			fd = -1;
+		if (kernel_adopt(&removal->attach, fd, &removal->link, &view, &ignored) < 0) {
+			/* Nothing there that is ours, or no link at all: the pin still goes. */
+			if (fd >= 0)
+				(void)close(fd);
+			return kernel_unpin(pins, &pin, err);
+		}
+	}
+	r = kernel_unpin(pins, &pin, err);
+	core_step("detach.unpinned");
+	if (r < 0) {
+		kernel_link_close(&removal->link);
+		return r;
+	}
+	return kernel_detach(&removal->attach, &removal->link, err);
+}

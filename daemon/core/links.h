@@ -1,0 +1,38 @@
+/* What attach, detach, unload and the reconciler share about links. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "bundle/hook.h"
+#include "daemon/core/core.h"
+#include "daemon/core/kernel/hooks.h"
+#include "store/instances.h"
+
+struct arena;
+
+/* Whether the program is loaded and its manifest allows the hook. INSTANCE_NOT_READY,
+ * HOOK_NOT_ALLOWED. */
+_must_check_ int links_check_program(const struct store_program *program, const struct hook *hook,
+				     struct arena *arena, struct error *err);
+
+/* Sets the state that follows from the instance's links, in the caller's transaction. */
+_must_check_ int instance_follow_links(struct core *core, struct store_tx *tx, const char *id,
+				       struct error *err);
+
+/* A link that shall go: what a worker needs to detach it. */
+struct link_removal {
+	char id[17];
+	struct hook *hook; /* owned */
+	struct kernel_attach attach;
+	struct kernel_link link; /* lease: taken over; else opened from the pin by the worker */
+	struct kernel_resolved resolved;
+};
+
+/* Prepares the removal of a recorded link: from a lease its fd is taken. Errors: as
+ * hook_from_message(). */
+_must_check_ int link_removal_init(struct core *core, const struct store_link *row,
+				   struct link_removal *ret, struct error *err);
+void link_removal_done(struct link_removal *removal);
+/* On a worker: unpins and detaches; a link that is not there any more is success. */
+_must_check_ int link_removal_run(struct kernel_pins *pins, const char *instance,
+				  struct link_removal *removal, struct error *err);

@@ -1,0 +1,78 @@
+/* bpfleet-core: decides, and is the only process that loads BPF. Started by bpfleetd alone. */
+#include <getopt.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/version.h"
+#include "daemon/core/core.h"
+#include "daemon/sandbox/sandbox.h"
+
+static int usage(void)
+{
+	(void)fprintf(stderr, "usage: bpfleet-core --config PATH --front-fd N --supervisor-fd N "
+			      "[--lock-fd N]\nbpfleetd starts it; by hand it is of no use.\n");
+	return 2;
+}
+
+static bool parse(int argc, char **argv, struct core_options *ret)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "front-fd", required_argument, NULL, 'f' },
+		{ "supervisor-fd", required_argument, NULL, 's' },
+		{ "lock-fd", required_argument, NULL, 'l' }, /* only kept open */
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	uint64_t number = 0;
+	int c;
+
+	*ret = (struct core_options){ .front_fd = -1, .supervisor_fd = -1 };
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 'V') {
+			(void)printf("bpfleet-core %s\n", BPFLEET_VERSION);
+			exit(0);
+		}
+		if (c != 'c' && (c == '?' || str_to_u64(optarg, 1 << 20, &number) < 0))
+			return false;
+		if (c == 'c')
+			ret->config_path = optarg;
+		else if (c == 'f')
+			ret->front_fd = (int)number;
+		else if (c == 's')
+			ret->supervisor_fd = (int)number;
+	}
+	return optind == argc && ret->config_path != NULL && ret->front_fd >= 0 &&
+	       ret->supervisor_fd >= 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct core core = { 0 };
+	struct core_options options;
+	struct error err = { 0 };
+	int r;
+
+	log_init("bpfleet-core", LOG_LEVEL_INFO);
+	if (!parse(argc, argv, &options))
+		return usage();
+	/* The supervisor stops core by closing its end of their pair, after front has drained. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	(void)mallopt(M_ARENA_MAX, 2);
+	r = sandbox_enter_core(&err);
+	if (r >= 0)
+		r = core_start(&core, &options, &err);
+	if (r >= 0)
+		r = core_run(&core, &err);
+	if (r < 0)
+		log_error(LOG_LEVEL_ERROR, &err, "bpfleet-core ends");
+	core_done(&core);
+	return r < 0 ? 1 : 0;
+}

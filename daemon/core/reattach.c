@@ -1,0 +1,153 @@
+/* Attaching a recorded link again: its target was missing, or it is gone from the kernel. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "daemon/core/jobs.h"
+#include "daemon/core/kernel/pins.h"
+#include "daemon/core/lease.h"
+#include "daemon/core/links.h"
+#include "daemon/core/reconcile-private.h"
+#include "daemon/core/request.h"
+
+struct reattach {
+	struct job job;
+	struct core *core;
+	struct kernel_pins *pins;
+	char instance[NAME_ID_LEN + 1];
+	struct link_removal plan; /* hook and attach options; nothing is removed */
+	int program_fd;
+	struct kernel_link link;
+	char reason[600]; /* the recorded one */
+	struct error err;
+	int r;
+};
+
+static void reattach_free(struct reattach *reattach)
+{
+	if (reattach == NULL)
+		return;
+	kernel_link_close(&reattach->link);
+	link_removal_done(&reattach->plan);
+	if (reattach->program_fd >= 0)
+		(void)close(reattach->program_fd);
+	free(reattach);
+}
+DEFINE_CLEANUP(struct reattach, reattach_free)
+
+static void attach_work(struct job *job)
+{
+	struct reattach *reattach = (struct reattach *)(void *)job;
+	const struct kernel_pin pin = { .instance = reattach->instance,
+					.kind = KERNEL_PIN_LINK,
+					.link = reattach->plan.id };
+	struct error ignored = { 0 };
+
+	reattach->r = kernel_attach(&reattach->plan.attach, &reattach->link, &reattach->err);
+	if (reattach->r < 0 || reattach->link.form != KERNEL_LINK_FD)
+		return;
+	reattach->r = kernel_pin(reattach->pins, &pin, reattach->link.fd, &reattach->err);
+	if (reattach->r < 0 && kernel_detach(&reattach->plan.attach, &reattach->link, &ignored) < 0)
+		return;
+}
+
+static int record(struct reattach *reattach, struct error *err)
+{
+	_cleanup_store_tx_ struct store_tx tx = { 0 };
+	const bool attached = reattach->r >= 0;
+	char reason[600] = "";
+	struct store_link row = {
+		.id = reattach->plan.id,
+		.state = attached ? LINK_ATTACHED : LINK_PENDING_TARGET,
+		.reason = reason,
+		.kernel_id = attached ? reattach->link.id : 0,
+		.attached_at_ns = attached ? clock_realtime_ns() : 0,
+		.resolved_offset = reattach->plan.resolved.offset,
+		.resolved_dev = reattach->plan.resolved.dev,
+		.resolved_inode = reattach->plan.resolved.inode,
+	};
+	int r;
+
+	if (!attached)
+		(void)snprintf(reason, sizeof(reason), "%s: %.500s",
+			       error_info(reattach->err.code)->reason, reattach->err.message);
+	/* Still waiting for the same thing is no change. */
+	if (!attached && strcmp(reason, reattach->reason) == 0)
+		return 0;
+	r = store_tx_begin(reattach->core->store, STORE_TX_GROW, &tx, err);
+	if (r >= 0)
+		r = store_link_update(&tx, &row, err);
+	if (r >= 0)
+		r = instance_follow_links(reattach->core, &tx, reattach->instance, err);
+	return r < 0 ? r : store_tx_commit(&tx, err);
+}
+
+static void attach_done(struct job *job)
+{
+	_cleanup_(reattach_freep) struct reattach *reattach = (struct reattach *)(void *)job;
+	struct core *core = reattach->core;
+	struct error err = { 0 };
+
+	if (record(reattach, &err) < 0)
+		log_error(LOG_LEVEL_ERROR, &err, "record link %s", reattach->plan.id);
+	else if (reattach->r >= 0)
+		log_info("link %s of instance %s is attached again", reattach->plan.id,
+			 reattach->instance);
+	busy_leave(core, reattach->plan.id);
+	busy_leave(core, reattach->instance);
+	core_notice(core);
+}
+
+static int prepare(struct reattach *reattach, const struct store_link *row, struct error *err)
+{
+	struct core *core = reattach->core;
+	_cleanup_free_ struct store_program *program = NULL;
+	int r = store_program_get(core->store, row->instance, row->program, &program, err);
+
+	if (r >= 0)
+		r = instance_program_fd(core, row->instance, program->ordinal,
+					&reattach->program_fd, err);
+	if (r >= 0)
+		r = link_removal_init(core, row, &reattach->plan, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(reattach->reason, sizeof(reattach->reason), "%s", row->reason);
+	reattach->plan.attach.link = reattach->plan.id;
+	reattach->plan.attach.program_fd = reattach->program_fd;
+	reattach->plan.attach.program_id = program->kernel_id;
+	reattach->plan.attach.resolved = &reattach->plan.resolved;
+	return 0;
+}
+
+int reattach_begin(struct core *core, const struct store_link *row, struct error *err)
+{
+	_cleanup_(reattach_freep) struct reattach *reattach = calloc(1, sizeof(*reattach));
+	int r;
+
+	if (reattach == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "attach a link again");
+	reattach->core = core;
+	reattach->pins = core->pins;
+	reattach->program_fd = -1;
+	reattach->plan.link = KERNEL_LINK_NONE;
+	reattach->link = KERNEL_LINK_NONE;
+	(void)snprintf(reattach->instance, sizeof(reattach->instance), "%s", row->instance);
+	r = busy_enter(core, row->instance, false, err);
+	if (r < 0)
+		return r;
+	r = busy_enter(core, row->id, true, err);
+	if (r >= 0) {
+		r = prepare(reattach, row, err);
+		if (r < 0)
+			busy_leave(core, row->id);
+	}
+	if (r < 0) {
+		busy_leave(core, row->instance);
+		return r;
+	}
+	reattach->job = (struct job){ .work = attach_work, .done = attach_done };
+	jobs_submit(core->jobs, &TAKE_PTR(reattach)->job);
+	return 0;
+}

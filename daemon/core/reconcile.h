@@ -1,0 +1,17 @@
+/*
+ * What was acknowledged against what the kernel shows: once at the start, and again for what had to
+ * wait (a target that is missing, a load that failed for a passing reason).
+ */
+#pragma once
+
+#include "daemon/core/core.h"
+
+/*
+ * Before the first request: finishes or undoes what the journal holds, ends leases, checks every
+ * pin. What has to be loaded or attached again is begun here and goes on beside requests. Errors:
+ * those of the store and of kernel_pins_list().
+ */
+_must_check_ int reconcile_start(struct core *core, struct error *err);
+
+/* Tries everything that waits once more; set off by core->retry. */
+void reconcile_retry(struct core *core);

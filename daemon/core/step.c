@@ -1,0 +1,6 @@
+#include "daemon/core/step.h"
+
+void core_step(const char *name)
+{
+	(void)name;
+}

@@ -1,0 +1,211 @@
+#define _GNU_SOURCE
+#include "daemon/core/supervisor_link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "daemon/core/loop.h"
+#include "daemon/supervisor/protocol.h"
+
+#define ANSWER_TIMEOUT_SEC 5
+
+/* A question on its way; lives on the asking thread's stack. */
+struct question {
+	struct question *next;
+	uint64_t serial;
+	bool answered;
+	int32_t status;
+	uint64_t value;
+};
+
+struct supervisor_link {
+	struct loop_fd source;
+	struct loop *loop;
+	struct supervisor_handler handler;
+	pthread_mutex_t lock; /* of the questions */
+	pthread_cond_t answer;
+	struct question *questions;
+	uint64_t serial;
+};
+
+static int receive(struct supervisor_link *link, struct supervisor_message *ret, int *ret_fd)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = ret, .iov_len = sizeof(*ret) };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = control.space,
+				  .msg_controllen = sizeof(control.space) };
+	ssize_t n = recvmsg(link->source.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c;
+
+	*ret_fd = -1;
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	c = CMSG_FIRSTHDR(&message);
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+		memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
+	if ((size_t)n != sizeof(*ret) || ret->protocol != SUPERVISOR_PROTOCOL) {
+		if (*ret_fd >= 0)
+			(void)close(*ret_fd);
+		return -EPROTO;
+	}
+	return 1;
+}
+
+static void answer(struct supervisor_link *link, const struct supervisor_message *message)
+{
+	(void)pthread_mutex_lock(&link->lock);
+	for (struct question *q = link->questions; q != NULL; q = q->next) {
+		if (q->serial == message->serial) {
+			q->status = message->status;
+			q->value = message->value;
+			q->answered = true;
+		}
+	}
+	(void)pthread_cond_broadcast(&link->answer);
+	(void)pthread_mutex_unlock(&link->lock);
+}
+
+static void on_ready(struct loop_fd *source, uint32_t epoll_events)
+{
+	struct supervisor_link *link = (struct supervisor_link *)(void *)source;
+	struct supervisor_message message;
+	int fd, r;
+
+	(void)epoll_events;
+	while ((r = receive(link, &message, &fd)) > 0) {
+		if (message.type == SUPERVISOR_REPLY)
+			answer(link, &message);
+		else if (message.type == SUPERVISOR_RELOAD)
+			link->handler.reload(link->handler.user);
+		else if (message.type == SUPERVISOR_NEW_FRONT && fd >= 0)
+			link->handler.new_front(link->handler.user, TAKE_FD(fd));
+		if (fd >= 0)
+			(void)close(fd);
+	}
+	if (r < 0)
+		link->handler.gone(link->handler.user);
+}
+
+int supervisor_link_new(struct loop *loop, int fd, const struct supervisor_handler *handler,
+			struct supervisor_link **ret, struct error *err)
+{
+	struct supervisor_link *link = calloc(1, sizeof(*link));
+	int r;
+
+	if (link == NULL) {
+		(void)close(fd);
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "talk to the supervisor");
+	}
+	link->source = (struct loop_fd){ .fd = fd, .ready = on_ready };
+	link->loop = loop;
+	link->handler = *handler;
+	(void)pthread_mutex_init(&link->lock, NULL);
+	(void)pthread_cond_init(&link->answer, NULL);
+	r = loop_watch(loop, &link->source, EPOLLIN, err);
+	if (r < 0) {
+		supervisor_link_free(link);
+		return r;
+	}
+	*ret = link;
+	return 0;
+}
+
+void supervisor_link_free(struct supervisor_link *link)
+{
+	if (link == NULL)
+		return;
+	loop_unwatch(link->loop, &link->source);
+	(void)close(link->source.fd);
+	(void)pthread_cond_destroy(&link->answer);
+	(void)pthread_mutex_destroy(&link->lock);
+	free(link);
+}
+
+static int tell(struct supervisor_link *link, struct supervisor_message *message)
+{
+	message->protocol = SUPERVISOR_PROTOCOL;
+	if (send(link->source.fd, message, sizeof(*message), MSG_NOSIGNAL) < 0)
+		return -errno;
+	return 0;
+}
+
+/* A lost notice means that the supervisor is gone, which its socket tells as well. */
+void supervisor_core_ready(struct supervisor_link *link)
+{
+	(void)tell(link, &(struct supervisor_message){ .type = SUPERVISOR_CORE_READY });
+}
+
+void supervisor_front_ready(struct supervisor_link *link)
+{
+	(void)tell(link, &(struct supervisor_message){ .type = SUPERVISOR_FRONT_READY });
+}
+
+void supervisor_restart_front(struct supervisor_link *link)
+{
+	(void)tell(link, &(struct supervisor_message){ .type = SUPERVISOR_RESTART_FRONT });
+}
+
+/* Sends and waits, the lock held on entry and on return. */
+static int ask(struct supervisor_link *link, struct supervisor_message *message,
+	       struct question *question)
+{
+	struct timespec until;
+	int r;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ANSWER_TIMEOUT_SEC;
+	question->serial = message->serial = ++link->serial;
+	question->next = link->questions;
+	link->questions = question;
+	r = tell(link, message);
+	while (r == 0 && !question->answered)
+		r = -pthread_cond_timedwait(&link->answer, &link->lock, &until);
+	for (struct question **at = &link->questions; *at != NULL; at = &(*at)->next) {
+		if (*at == question) {
+			*at = question->next;
+			break;
+		}
+	}
+	return question->answered ? 0 : r;
+}
+
+int supervisor_tracepoint_id(struct supervisor_link *link, const char *category, const char *name,
+			     uint32_t *ret, struct error *err)
+{
+	struct supervisor_message message = { .type = SUPERVISOR_TRACEPOINT_ID };
+	struct question question = { 0 };
+	int r;
+
+	if (strlen(category) >= sizeof(message.category) || strlen(name) >= sizeof(message.name))
+		return error_raise(err, ERROR_INVALID_HOOK, "a tracepoint name of %zu characters",
+				   strlen(name));
+	(void)snprintf(message.category, sizeof(message.category), "%s", category);
+	(void)snprintf(message.name, sizeof(message.name), "%s", name);
+	(void)pthread_mutex_lock(&link->lock);
+	r = ask(link, &message, &question);
+	(void)pthread_mutex_unlock(&link->lock);
+	if (r < 0)
+		return error_raise_errno(err, ERROR_UNAVAILABLE, -r,
+					 "ask the supervisor for tracepoint %s:%s", category, name);
+	if (question.status == -ENOENT)
+		return error_raise(err, ERROR_TARGET_NOT_FOUND,
+				   "this kernel has no tracepoint %s:%s", category, name);
+	if (question.status < 0)
+		return error_raise_errno(err, ERROR_TARGET_NOT_FOUND, -question.status,
+					 "read the id of tracepoint %s:%s", category, name);
+	*ret = (uint32_t)question.value;
+	return 0;
+}

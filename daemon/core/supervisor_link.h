@@ -1,0 +1,37 @@
+/*
+ * Core's end of the pair with the supervisor (daemon/supervisor/FORMAT.md). Questions may come from
+ * any thread and block it until the main thread has read the answer; notices come to a handler.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+
+struct error;
+struct loop;
+struct supervisor_link;
+
+struct supervisor_handler {
+	void (*new_front)(void *user, int fd); /* takes the fd */
+	void (*reload)(void *user);
+	void (*gone)(void *user); /* the supervisor ended: so must core */
+	void *user;
+};
+
+/* Takes the fd. Errors: OUT_OF_MEMORY, IO. */
+_must_check_ int supervisor_link_new(struct loop *loop, int fd,
+				     const struct supervisor_handler *handler,
+				     struct supervisor_link **ret, struct error *err);
+void supervisor_link_free(struct supervisor_link *link);
+DEFINE_CLEANUP(struct supervisor_link, supervisor_link_free)
+
+void supervisor_core_ready(struct supervisor_link *link);
+void supervisor_front_ready(struct supervisor_link *link);
+void supervisor_restart_front(struct supervisor_link *link);
+
+/* The kernel's id of a classic tracepoint; not from the main thread. Errors: TARGET_NOT_FOUND,
+ * INVALID_HOOK, UNAVAILABLE. */
+_must_check_ int supervisor_tracepoint_id(struct supervisor_link *link, const char *category,
+					  const char *name, uint32_t *ret, struct error *err);
