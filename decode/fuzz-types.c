@@ -46,7 +46,9 @@ static void decode(const struct decoder *d, enum decoder_part part, const uint8_
 	    decoder_parse(d, part, text, parsed, decoder_size(d, part), NULL) == 0) {
 		out.len = 0;
 		(void)decoder_json(d, part, parsed, decoder_size(d, part), &out);
-		(void)decoder_parse(d, part, out.data, parsed, decoder_size(d, part), NULL);
+		if (!out.failed &&
+		    decoder_parse(d, part, out.data, parsed, decoder_size(d, part), NULL) == 0)
+			(void)decoder_text(d, part, parsed, decoder_size(d, part), &out);
 	}
 	str_done(&out);
 	free(bytes);

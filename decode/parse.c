@@ -158,14 +158,14 @@ static bool read_unicode_escape(struct parser *ps)
 static bool read_escape(struct parser *ps)
 {
 	static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-	char c = *ps->at++;
-	const char *found;
+	char c = *ps->at;
+	const char *found = c == '\0' ? NULL : strchr(from, c);
 
+	if (found == NULL && c != 'u')
+		return false;
+	ps->at++;
 	if (c == 'u')
 		return read_unicode_escape(ps);
-	found = c == '\0' ? NULL : strchr(from, c);
-	if (found == NULL)
-		return false;
 	(void)str_append_bytes(&ps->word, &to[found - from], 1);
 	return true;
 }

@@ -82,6 +82,8 @@ static void a_refused_key_says_what_was_expected(void **state)
 	assert_refused(d, DECODER_KEY, "{\"addr\":\"1.1.1.1\",\"port\":80", 8, whole);
 	assert_refused(d, DECODER_KEY, "{\"addr\":\"1.1.1.1\",\"port\":80} x", 8, whole);
 	assert_refused(d, DECODER_KEY, "{\"addr\":\"1.1.1.1", 8, "an IPv4 address");
+	assert_refused(d, DECODER_KEY, "{\"addr\":\"1\\", 8, "an IPv4 address");
+	assert_refused(d, DECODER_KEY, "{\"addr\":\"1\\u12", 8, "an IPv4 address");
 	assert_refused(d, DECODER_KEY, "{\"addr\":\"\\ud800\",\"port\":1}", 8, "an IPv4 address");
 	assert_refused(d, DECODER_KEY, "0x0a0000015000000", 8, whole);
 	assert_refused(d, DECODER_KEY, "[1,2]", 8, whole);
