@@ -326,13 +326,14 @@ int str_random_id(char *out, size_t n)
 {
 	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
 
-	for (size_t i = 0; i < n; i++) {
-		uint8_t byte;
+	uint8_t bytes[64];
 
-		if (getrandom(&byte, 1, 0) != 1)
-			return -errno;
-		out[i] = digits[byte & 31];
-	}
+	if (n > sizeof(bytes))
+		return -EINVAL;
+	if (getrandom(bytes, n, 0) != (ssize_t)n)
+		return -errno;
+	for (size_t i = 0; i < n; i++)
+		out[i] = digits[bytes[i] & 31];
 	out[n] = '\0';
 	return 0;
 }

@@ -52,6 +52,7 @@ bool str_glob(const char *pattern, const char *text);
 /* Edit distance (Damerau, adjacent swaps count one), for "did you mean". Texts up to 63 chars. */
 unsigned int str_distance(const char *a, const char *b);
 
-/* n characters of lower-case base 32 (a-z, 2-7; 5 random bits each) from getrandom(2), terminated.
+/* n (at most 64) characters of lower-case base 32 (a-z, 2-7; 5 random bits each) from getrandom(2),
+ * terminated.
  */
 int str_random_id(char *out, size_t n);

@@ -17,14 +17,14 @@ struct error;
 #define NAME_VERSION_MAX 32 /* "4294967295.4294967295.4294967295" */
 #define NAME_LABEL_MAX 48
 #define NAME_SYMBOL_MAX 127
-#define NAME_ID_LEN 13
+#define NAME_ID_LEN 16
 #define NAME_RESOURCE_MAX 207
 
 /* `[a-z][a-z0-9_]{0,47}`: a bundle, an object within one, a fallback group. */
 bool name_is_bundle(const char *text);
 /* `[a-z][a-z0-9_-]{0,47}`: what an owner calls an instance. */
 bool name_is_label(const char *text);
-/* `[2-7][a-z2-7]{12}`: an instance or a link. It begins with a digit and a label does not. */
+/* `[2-7][a-z2-7]{15}`: an instance or a link. It begins with a digit and a label does not. */
 bool name_is_id(const char *text);
 /* `[A-Za-z_][A-Za-z0-9_]{0,126}`: a program, a parameter. */
 bool name_is_symbol(const char *text);
@@ -38,7 +38,7 @@ _must_check_ int name_check_id(const char *text, struct error *err);
 _must_check_ int name_check_symbol(const char *text, struct error *err);
 _must_check_ int name_check_map(const char *text, struct error *err);
 
-/* A fresh random id (62 bits); not a secret. Errors: INTERNAL (no random numbers). */
+/* A fresh random id (77 bits); not a secret. Errors: INTERNAL (no random numbers). */
 _must_check_ int name_new_id(char out[static NAME_ID_LEN + 1], struct error *err);
 
 /* libbpf calls a data section's map "objname.bss"; ours is ".bss". Points into libbpf_name. */
