@@ -45,6 +45,7 @@ static int unknown_kind(const char *name, struct error *err)
 		{ "cgroup", "cgroup_skb" },
 		{ "tp", "tracepoint" },
 		{ "raw_tracepoint", "raw_tp" },
+		{ "kprobe", NULL }, /* near to uprobe, but not meant */
 	};
 	const char *guess = NULL;
 	unsigned int best = 3;

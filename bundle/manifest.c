@@ -424,8 +424,6 @@ static int check_parameter(const Bpfleet__V1__Manifest *manifest, size_t index, 
 {
 	const Bpfleet__V1__ParameterSpec *spec = manifest->parameters[index];
 	struct place place = place_of("parameters", index);
-	bool is_number = spec->type == BPFLEET__V1__PARAMETER_TYPE__PARAMETER_TYPE_UNSIGNED ||
-			 spec->type == BPFLEET__V1__PARAMETER_TYPE__PARAMETER_TYPE_SIGNED;
 	struct error inner = { 0 };
 	int r;
 
@@ -442,8 +440,6 @@ static int check_parameter(const Bpfleet__V1__Manifest *manifest, size_t index, 
 			       spec->name);
 	if (parameter_check(spec, &inner) < 0)
 		return invalid_field(err, place.text, "", &inner);
-	if (!is_number && (spec->min[0] != '\0' || spec->max[0] != '\0'))
-		return invalid(err, "%s: only a number has bounds", place.text);
 	if (spec->required && spec->default_value[0] != '\0')
 		return invalid(err, "%s.required: a required parameter has no default", place.text);
 	return 0;

@@ -55,12 +55,26 @@ bool minisign_read_comment(struct minisign_reader *reader, const char *prefix, s
 	return minisign_is_comment(line.text, line.n, max);
 }
 
+/* libsodium 1.0.18 takes some bytes above 0x7f for '/'. */
+static bool is_base64(const char *text, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char c = text[i];
+
+		if (!((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+		      c == '+' || c == '/' || c == '='))
+			return false;
+	}
+	return true;
+}
+
 bool minisign_read_base64(struct minisign_reader *reader, uint8_t *out, size_t n)
 {
 	struct minisign_line line;
 	size_t n_read = 0;
 
 	return minisign_read_line(reader, &line) && line.n == (n + 2) / 3 * 4 &&
+	       is_base64(line.text, line.n) &&
 	       sodium_base642bin(out, n, line.text, line.n, NULL, &n_read, NULL,
 				 sodium_base64_VARIANT_ORIGINAL) == 0 &&
 	       n_read == n;

@@ -71,8 +71,8 @@ static int apply_event_type(struct yaml *yaml, yaml_node_t *node, void *context,
 		return yaml_error(
 			yaml, node, err,
 			"the object's type information has no 'struct %.64s'; a type that "
-			"only a pointer mentions may need a variable of it",
-			target->spec->events->record_type);
+			"only local pointers use needs a global one: struct %.64s *unused;",
+			target->spec->events->record_type, target->spec->events->record_type);
 	return 0;
 }
 

@@ -1,0 +1,441 @@
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "bundle/build/build.h"
+#include "bundle/build/diff.h"
+#include "bundle/build/infer.h"
+#include "bundle/format.h"
+#include "bundle/test-file.h"
+#include "proto/arena.h"
+
+#define THREE_LINES "name: sample\nversion: 1.2.3\nobjects: [sample.bpf.o]\n"
+
+static const char *objects; /* folder of the compiled objects */
+
+static int build(const char *yaml, uint8_t **ret, size_t *ret_n, struct error *err)
+{
+	struct build_object list[2] = { { .path = (char *)"sample.bpf.o" },
+					{ .path = (char *)"foreign.bpf.o" } };
+	int r;
+
+	for (size_t i = 0; i < 2; i++) {
+		_cleanup_free_ char *path = NULL;
+		struct test_file file;
+
+		assert_true(asprintf(&path, "%s/%s", objects, list[i].path) > 0);
+		file = test_read(path);
+		list[i].elf = file.data;
+		list[i].size = file.size;
+	}
+	r = bundle_build_from_memory("bundle.yaml", yaml, strlen(yaml), list, 2, ret, ret_n, err);
+	free(list[0].elf);
+	free(list[1].elf);
+	return r;
+}
+
+/* Builds and parses as a host does; the bundle lives in the arena. */
+static Bpfleet__V1__Bundle *built(struct arena *arena, const char *yaml)
+{
+	_cleanup_free_ uint8_t *bytes = NULL;
+	Bpfleet__V1__Bundle *bundle = NULL;
+	struct error err = { 0 };
+	size_t n;
+
+	if (build(yaml, &bytes, &n, &err) < 0 || bundle_parse(arena, bytes, n, &bundle, &err) < 0)
+		fail_msg("%s", err.message);
+	return bundle;
+}
+
+static void expect_error(const char *yaml, const char *words)
+{
+	struct error err = { 0 };
+	uint8_t *bytes = NULL;
+	size_t n;
+
+	if (build(yaml, &bytes, &n, &err) == 0)
+		fail_msg("accepted: %s", yaml);
+	if (strstr(err.message, words) == NULL)
+		fail_msg("expected '%s': %s", words, err.message);
+	assert_null(bytes);
+}
+
+static void programs_types_and_hooks_come_from_the_sections(void **state)
+{
+	static const struct {
+		const char *name, *type, *hook;
+		size_t n_defaults;
+	} expected[] = {
+		{ "count_xdp", "xdp", "xdp:*", 0 },
+		{ "count_tc", "sched_cls", "tc:*", 0 },
+		{ "count_tcx", "sched_cls", "tc:*:egress", 0 },
+		{ "count_cgroup", "cgroup_skb", "cgroup_skb:*:egress", 0 },
+		{ "on_exec", "tracepoint", "tracepoint:sched:sched_process_exec", 1 },
+		{ "on_enter", "raw_tracepoint", "raw_tp:sys_enter", 1 },
+		{ "on_switch", "tracing", "tp_btf:sched_switch", 1 },
+		{ "on_readline", "kprobe", "uprobe:/usr/bin/bash:readline", 1 },
+	};
+	_cleanup_(arena_freep) struct arena *arena = arena_new(BUNDLE_ARENA_LIMIT);
+	Bpfleet__V1__Bundle *bundle = built(arena, THREE_LINES);
+
+	(void)state;
+	assert_int_equal(bundle->manifest->n_programs, ARRAY_SIZE(expected));
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		const Bpfleet__V1__ProgramSpec *program =
+			manifest_program(bundle->manifest, expected[i].name);
+
+		assert_non_null(program);
+		assert_string_equal(program->object, "sample");
+		assert_string_equal(program->type, expected[i].type);
+		assert_int_equal(program->n_hooks, 1);
+		assert_string_equal(program->hooks[0], expected[i].hook);
+		assert_int_equal(program->n_default_hooks, expected[i].n_defaults);
+		assert_int_equal(program->need, BPFLEET__V1__NEED__NEED_REQUIRED);
+	}
+}
+
+static void section_names_of_old_and_new_style_are_understood(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "xdp", "xdp:*" },
+		{ "xdp/old_name", "xdp:*" },
+		{ "xdp.frags", "xdp:*" },
+		{ "?xdp", "xdp:*" },
+		{ "tc/ingress", "tc:*:ingress" },
+		{ "tcx/ingress", "tc:*:ingress" },
+		{ "classifier/acl", "tc:*" },
+		{ "cgroup/skb", "cgroup_skb:*" },
+		{ "tp/syscalls/sys_enter_openat", "tracepoint:syscalls:sys_enter_openat" },
+		{ "tracepoint", "tracepoint:*" },
+		{ "raw_tracepoint/sched_switch", "raw_tp:sched_switch" },
+		{ "uprobe", "uprobe:*" },
+		{ "uprobe.multi", "uprobe:*" },
+		{ "uprobe/libc.so.6:malloc", "uprobe:*:malloc" },
+		{ "uprobe//bin/a=b:main+0x10", "uprobe:/bin/a%3Db:main+0x10" },
+		{ "xdp/devmap", NULL },
+		{ "fentry/do_exit", NULL },
+		{ "kprobe/do_exit", NULL },
+		{ "uretprobe//bin/sh:main", NULL },
+		{ "prog", NULL },
+	};
+	_cleanup_(arena_freep) struct arena *arena = arena_new(1 << 20);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const char *hook = infer_hook(arena, rows[i][0]);
+
+		if (rows[i][1] == NULL)
+			assert_null(hook);
+		else if (hook == NULL || strcmp(hook, rows[i][1]) != 0)
+			fail_msg("%s: %s", rows[i][0], hook != NULL ? hook : "(none)");
+	}
+}
+
+static void maps_are_private_and_shaped_as_declared(void **state)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(BUNDLE_ARENA_LIMIT);
+	Bpfleet__V1__Bundle *bundle = built(arena, THREE_LINES);
+	const Bpfleet__V1__MapSpec *flows = manifest_map(bundle->manifest, "flows");
+
+	(void)state;
+	assert_non_null(flows);
+	assert_string_equal(flows->type, "hash");
+	assert_int_equal(flows->key_size, 12);
+	assert_int_equal(flows->value_size, 40);
+	assert_int_equal(flows->max_entries, 128);
+	assert_string_equal(manifest_map(bundle->manifest, "counts")->type, "percpu_array");
+	assert_string_equal(manifest_map(bundle->manifest, "events")->type, "ringbuf");
+	assert_non_null(manifest_map(bundle->manifest, ".bss"));
+	assert_non_null(manifest_map(bundle->manifest, ".rodata"));
+	for (size_t i = 0; i < bundle->manifest->n_maps; i++)
+		assert_int_equal(bundle->manifest->maps[i]->access,
+				 BPFLEET__V1__ACCESS__ACCESS_PRIVATE);
+}
+
+static void parameters_are_the_const_volatile_variables(void **state)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(BUNDLE_ARENA_LIMIT);
+	Bpfleet__V1__Bundle *bundle = built(arena, THREE_LINES);
+	static const struct {
+		const char *name;
+		Bpfleet__V1__ParameterType type;
+		uint32_t size;
+	} expected[] = {
+		{ "limit", BPFLEET__V1__PARAMETER_TYPE__PARAMETER_TYPE_UNSIGNED, 4 },
+		{ "offset", BPFLEET__V1__PARAMETER_TYPE__PARAMETER_TYPE_SIGNED, 2 },
+		{ "verbose", BPFLEET__V1__PARAMETER_TYPE__PARAMETER_TYPE_BOOL, 1 },
+		{ "device", BPFLEET__V1__PARAMETER_TYPE__PARAMETER_TYPE_STRING, 16 },
+		{ "peer", BPFLEET__V1__PARAMETER_TYPE__PARAMETER_TYPE_UNSIGNED, 4 },
+		{ "level", BPFLEET__V1__PARAMETER_TYPE__PARAMETER_TYPE_UNSIGNED, 4 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		const Bpfleet__V1__ParameterSpec *spec =
+			manifest_parameter(bundle->manifest, expected[i].name);
+
+		assert_non_null(spec);
+		assert_int_equal(spec->type, expected[i].type);
+		assert_int_equal(spec->size_bytes, expected[i].size);
+	}
+	assert_int_equal(bundle->manifest->n_parameters, ARRAY_SIZE(expected));
+	assert_null(manifest_parameter(bundle->manifest, "table"));
+	assert_null(manifest_parameter(bundle->manifest, "pair"));
+}
+
+static const char full[] =
+	"name: sample\n"
+	"version: 1.2.3\n"
+	"description: everything\n"
+	"requirements: {min_kernel: '6.1'}\n"
+	"expires_at: 2027-01-31T00:00:00Z\n"
+	"obsoletes_below: 1.0.0\n"
+	"default_access: read\n"
+	"objects:\n"
+	"  - {name: main, file: sample.bpf.o}\n"
+	"programs:\n"
+	"  count_xdp: {hooks: ['xdp:veth*', 'xdp:eth0,mode=generic'], default_hooks: "
+	"['xdp:veth0']}\n"
+	"  count_tc: {need: optional}\n"
+	"  on_exec: {fallback: exec}\n"
+	"  on_switch: {fallback: exec, default_hooks: []}\n"
+	"  on_readline: {skip: true}\n"
+	"maps:\n"
+	"  flows:\n"
+	"    access: write\n"
+	"    contents: durable\n"
+	"    display: {key.addr: ipv4, key.mac: mac, value.source.port: big_endian, value.v6: ip}\n"
+	"  events:\n"
+	"    display: {event.flow.source.addr: ipv4, event.comm: string}\n"
+	"    events: {type: event, drops: dropped}\n"
+	"  .bss: {display: {value.hits: hex}}\n"
+	"parameters:\n"
+	"  limit: {default: 9, min: 1, max: 10, description: how many}\n"
+	"  address: {type: ipv6, required: true}\n"
+	"  peer: {type: ipv4, default: 10.0.0.1}\n"
+	"  verbose: {skip: true}\n";
+
+static void yaml_adds_what_objects_cannot_tell(void **state)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(BUNDLE_ARENA_LIMIT);
+	const Bpfleet__V1__Manifest *manifest = built(arena, full)->manifest;
+	const Bpfleet__V1__MapSpec *events = manifest_map(manifest, "events");
+
+	(void)state;
+	assert_string_equal(manifest->description, "everything");
+	assert_string_equal(manifest->requirements->min_kernel, "6.1");
+	assert_true(manifest->expires_at_ns == UINT64_C(1801353600) * 1000000000);
+	assert_int_equal(manifest->obsoletes_below->major, 1);
+	assert_string_equal(manifest_program(manifest, "count_xdp")->hooks[1],
+			    "xdp:eth0,mode=generic");
+	assert_string_equal(manifest_program(manifest, "count_xdp")->default_hooks[0], "xdp:veth0");
+	assert_int_equal(manifest_program(manifest, "count_tc")->need,
+			 BPFLEET__V1__NEED__NEED_OPTIONAL);
+	assert_string_equal(manifest_program(manifest, "on_exec")->fallback_group, "exec");
+	assert_int_equal(manifest_program(manifest, "on_switch")->n_default_hooks, 0);
+	assert_null(manifest_program(manifest, "on_readline"));
+	assert_int_equal(manifest_map(manifest, "flows")->contents,
+			 BPFLEET__V1__CONTENTS__CONTENTS_DURABLE);
+	assert_int_equal(manifest_map(manifest, "flows")->n_display, 4);
+	assert_int_equal(manifest_map(manifest, "counts")->access,
+			 BPFLEET__V1__ACCESS__ACCESS_READ);
+	assert_string_equal(events->events->record_type, "event");
+	assert_string_equal(events->events->drop_counter, "dropped");
+	assert_string_equal(manifest_parameter(manifest, "peer")->default_value, "10.0.0.1");
+	assert_true(manifest_parameter(manifest, "address")->required);
+	assert_null(manifest_parameter(manifest, "verbose"));
+}
+
+static void the_same_input_gives_the_same_bytes(void **state)
+{
+	_cleanup_free_ uint8_t *a = NULL, *b = NULL;
+	size_t n_a, n_b;
+
+	(void)state;
+	assert_int_equal(build(full, &a, &n_a, NULL), 0);
+	assert_int_equal(build(full, &b, &n_b, NULL), 0);
+	assert_int_equal(n_a, n_b);
+	assert_memory_equal(a, b, n_a);
+}
+
+static void mistakes_are_named_with_line_and_guess(void **state)
+{
+	(void)state;
+	expect_error("", "empty");
+	expect_error("name: [", "bundle.yaml:");
+	expect_error("name: sample\nversion: 1.2.3\nprogams: {}\n",
+		     "bundle.yaml:3: unknown key 'progams'; "
+		     "did you mean 'programs'?");
+	expect_error("name: sample\nname: other\n", "bundle.yaml:2: 'name' is there twice");
+	expect_error("name: Sample\n", "bundle.yaml:1");
+	expect_error("version: 1.2.3\nobjects: [sample.bpf.o]\n", "'name' is missing");
+	expect_error("name: a\nobjects: [sample.bpf.o]\n", "'version' is missing");
+	expect_error("name: a\nversion: 1.2\n", "MAJOR.MINOR.PATCH");
+	expect_error("name: a\nversion: 1.2.3\n", "'objects' is missing");
+	expect_error("name: a\nversion: 1.2.3\nobjects: [none.bpf.o]\n", "none.bpf.o");
+	expect_error(THREE_LINES "expires_at: tomorrow\n", "not a time in UTC");
+	expect_error(THREE_LINES "default_access: write\n", "unknown value 'write'");
+}
+
+static void mistakes_about_programs_are_refused(void **state)
+{
+	(void)state;
+	expect_error(THREE_LINES "programs:\n  count_xpd: {}\n",
+		     "bundle.yaml:5: the objects hold no program 'count_xpd'; did you mean "
+		     "'count_xdp'?");
+	expect_error(THREE_LINES "programs: {count_xdp: {hooks: ['xdq:*']}}\n",
+		     "did you mean 'xdp'");
+	expect_error(THREE_LINES "programs: {count_xdp: {hooks: ['tc:*']}}\n", "type 'xdp'");
+	expect_error(THREE_LINES "programs: {count_xdp: {need: maybe}}\n", "unknown value 'maybe'");
+	expect_error(THREE_LINES "programs: {count_xdp: {default_hooks: ['xdp:*']}}\n", "patterns");
+	expect_error(THREE_LINES "programs: {count_xdp: {fallback: g, need: optional}}\n",
+		     "no other need");
+	expect_error(THREE_LINES "programs: {count_xdp: {fallback: g}}\n", "no second program");
+	expect_error(THREE_LINES "programs: [count_xdp]\n", "expected a mapping");
+}
+
+static void mistakes_about_maps_and_parameters_are_refused(void **state)
+{
+	(void)state;
+	expect_error(THREE_LINES "maps: {flow: {access: read}}\n", "did you mean 'flows'?");
+	expect_error(THREE_LINES "maps: {flows: {acces: read}}\n", "did you mean 'access'?");
+	expect_error(THREE_LINES "maps: {flows: {contents: durable}}\n", "only with access write");
+	expect_error(THREE_LINES "maps: {flows: {events: {type: event}}}\n", "only a ringbuf");
+	expect_error(THREE_LINES "maps: {events: {events: {type: evnt}}}\n", "no 'struct evnt'");
+	expect_error(THREE_LINES "maps: {events: {events: {drops: hits}}}\n", "8 bytes");
+	expect_error(THREE_LINES "maps: {flows: {display: {key.adr: ipv4}}}\n", "no member 'adr'");
+	expect_error(THREE_LINES "maps: {flows: {display: {key.port: ipv4}}}\n", "size");
+	expect_error(THREE_LINES "maps: {flows: {display: {key.addr: ipv5}}}\n",
+		     "did you mean 'ipv4'");
+	expect_error(THREE_LINES "maps: {flows: {display: {addr: ipv4}}}\n", "not a path");
+	expect_error(THREE_LINES "parameters: {limits: {default: 1}}\n", "did you mean 'limit'?");
+	expect_error(THREE_LINES "parameters: {limit: {default: 1, max: 0}}\n", "limit");
+	expect_error(THREE_LINES "parameters: {pair: {default: 1}}\n", "type");
+	expect_error(THREE_LINES "parameters: {limit: {type: ipv6}}\n", "size");
+}
+
+static void a_program_without_a_hook_must_be_left_out_on_purpose(void **state)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(BUNDLE_ARENA_LIMIT);
+	Bpfleet__V1__Bundle *bundle;
+
+	(void)state;
+	expect_error("name: foreign\nversion: 1.0.0\nobjects: [foreign.bpf.o]\n",
+		     "programs: {on_do_exit: {skip: true}}");
+	bundle = built(arena, "name: foreign\nversion: 1.0.0\nobjects: [foreign.bpf.o]\n"
+			      "programs: {on_do_exit: {skip: true}}\n");
+	assert_int_equal(bundle->manifest->n_programs, 1);
+	assert_string_equal(bundle->manifest->programs[0]->name, "on_sys_exit");
+}
+
+static void an_object_that_is_no_bpf_elf_is_refused(void **state)
+{
+	static const char yaml[] = "name: a\nversion: 1.0.0\nobjects: [o]\n";
+	struct build_object object = { (char *)"o", (uint8_t *)"not an ELF file", 15 };
+	struct error err = { 0 };
+	uint8_t *bytes;
+	size_t n;
+
+	(void)state;
+	assert_true(bundle_build_from_memory("y", yaml, strlen(yaml), &object, 1, &bytes, &n,
+					     &err) < 0);
+	assert_int_equal(err.code, ERROR_OBJECT_MALFORMED);
+}
+
+static void files_are_read_beside_the_yaml_or_from_a_folder(void **state)
+{
+	char folder[] = "/tmp/bpfleet-build-XXXXXX", path[128];
+	_cleanup_free_ uint8_t *bytes = NULL;
+	struct error err = { 0 };
+	size_t n;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	(void)snprintf(path, sizeof(path), "%s/bundle.yaml", folder);
+	test_write(path, THREE_LINES, strlen(THREE_LINES));
+	assert_true(bundle_build(path, NULL, &bytes, &n, &err) < 0);
+	assert_int_equal(err.code, ERROR_IO);
+	assert_int_equal(bundle_build(path, objects, &bytes, &n, NULL), 0);
+	assert_true(n > BUNDLE_HEADER_LEN);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(folder), 0);
+}
+
+static bool has_line(const struct bundle_diff *diff, const char *line)
+{
+	for (size_t i = 0; i < diff->n_differences; i++) {
+		_cleanup_free_ char *text = bundle_difference_text(&diff->differences[i]);
+
+		assert_non_null(text);
+		if (strcmp(text, line) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void a_diff_names_every_difference(void **state)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(2 * BUNDLE_ARENA_LIMIT);
+	const Bpfleet__V1__Manifest *a = built(arena, THREE_LINES)->manifest;
+	const Bpfleet__V1__Manifest *b =
+		built(arena,
+		      "name: sample\nversion: 1.3.0\nobjects: [sample.bpf.o]\n"
+		      "programs: {count_xdp: {hooks: ['xdp:eth0']}, count_tc: {skip: true}}\n"
+		      "maps: {flows: {access: read, display: {key.addr: ipv4}}}\n"
+		      "parameters: {limit: {max: 10}}\n")
+			->manifest;
+	_cleanup_(bundle_diff_freep) struct bundle_diff *diff = NULL, *none = NULL, *back = NULL;
+	static const char *const lines[] = {
+		"~ bundle: version: 1.2.3 -> 1.3.0",
+		"- program count_tc",
+		"- program count_xdp: hooks: xdp:*",
+		"+ program count_xdp: hooks: xdp:eth0",
+		"~ map flows: access: ACCESS_PRIVATE -> ACCESS_READ",
+		"+ map flows: display key.addr",
+		"~ parameter limit: max: (none) -> 10",
+	};
+
+	(void)state;
+	assert_int_equal(bundle_diff_new(a, b, &diff, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
+		if (!has_line(diff, lines[i]))
+			fail_msg("missing: %s", lines[i]);
+	}
+	assert_int_equal(diff->n_differences, ARRAY_SIZE(lines));
+	assert_int_equal(bundle_diff_new(a, a, &none, NULL), 0);
+	assert_int_equal(none->n_differences, 0);
+	assert_int_equal(bundle_diff_new(b, a, &back, NULL), 0);
+	assert_true(has_line(back, "+ program count_tc"));
+	assert_int_equal(back->n_differences, diff->n_differences);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(programs_types_and_hooks_come_from_the_sections),
+		cmocka_unit_test(section_names_of_old_and_new_style_are_understood),
+		cmocka_unit_test(maps_are_private_and_shaped_as_declared),
+		cmocka_unit_test(parameters_are_the_const_volatile_variables),
+		cmocka_unit_test(yaml_adds_what_objects_cannot_tell),
+		cmocka_unit_test(the_same_input_gives_the_same_bytes),
+		cmocka_unit_test(mistakes_are_named_with_line_and_guess),
+		cmocka_unit_test(mistakes_about_programs_are_refused),
+		cmocka_unit_test(mistakes_about_maps_and_parameters_are_refused),
+		cmocka_unit_test(a_program_without_a_hook_must_be_left_out_on_purpose),
+		cmocka_unit_test(an_object_that_is_no_bpf_elf_is_refused),
+		cmocka_unit_test(files_are_read_beside_the_yaml_or_from_a_folder),
+		cmocka_unit_test(a_diff_names_every_difference),
+	};
+
+	if (argc != 2) {
+		(void)fprintf(stderr, "usage: %s FOLDER-OF-OBJECTS\n", argv[0]);
+		return 2;
+	}
+	objects = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
