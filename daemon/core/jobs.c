@@ -114,7 +114,7 @@ static int start_threads(struct jobs *jobs, unsigned int n, struct error *err)
 		if (r != 0)
 			break;
 		jobs->n_threads++;
-		(void)snprintf(name, sizeof(name), "worker-%u", i);
+		(void)snprintf(name, sizeof(name), "worker-%u", i % WORKERS_MAX);
 		(void)pthread_setname_np(jobs->threads[i], name);
 	}
 	(void)pthread_attr_destroy(&attr);
