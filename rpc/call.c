@@ -22,6 +22,7 @@ struct rpc_call {
 	struct rpc_connection *connection; /* NULL from the end on */
 	struct rpc_call *next;
 	struct rpc_call **link;
+	struct rpc_call *next_waiting;
 	const struct rpc_method *method;
 	const ProtobufCMethodDescriptor *descriptor;
 	void *state;
@@ -36,12 +37,12 @@ struct rpc_call {
 
 	struct rpc_event close_event;
 	struct rpc_event receive_event;
-	struct rpc_event half_close_event;
 	struct rpc_event send_event;
 	struct rpc_event status_event;
 	unsigned int n_events; /* outstanding */
 	int cancelled;	       /* written by gRPC before close_event */
 
+	bool served;	  /* counts as one of the connection's calls at one time */
 	bool begun;	  /* on_call has run */
 	bool finished;	  /* by the handler, or cancelled */
 	bool status_sent; /* or on its way */
@@ -93,6 +94,29 @@ static void message_drop(struct rpc_call *call)
 	arena_free(TAKE_PTR(call->arena));
 }
 
+/* Takes a call out of the list of those that wait for their turn; no harm if it is not in it. */
+static void waiting_leave(struct rpc_call *call)
+{
+	struct rpc_call **link = &call->connection->waiting;
+
+	while (*link != NULL && *link != call)
+		link = &(*link)->next_waiting;
+	if (*link != NULL)
+		*link = call->next_waiting;
+}
+
+static void call_serve(struct rpc_call *call);
+
+static void waiting_serve(struct rpc_connection *connection)
+{
+	struct rpc_call *call = connection->waiting;
+
+	if (call == NULL || connection->n_served >= connection->options.max_calls)
+		return;
+	connection->waiting = call->next_waiting;
+	call_serve(call);
+}
+
 /* The last event has come: tells the handler and lets go of everything but the object. */
 static void call_end(struct rpc_call *call)
 {
@@ -112,8 +136,12 @@ static void call_end(struct rpc_call *call)
 	*call->link = call->next;
 	if (call->next != NULL)
 		call->next->link = call->link;
+	waiting_leave(call);
+	if (call->served)
+		connection->n_served--;
 	call->connection = NULL;
 	rpc_call_unref(call);
+	waiting_serve(connection);
 	rpc_connection_call_ended(connection);
 }
 
@@ -407,6 +435,21 @@ static void message_deliver(struct rpc_call *call)
 	}
 }
 
+static void half_closed(struct rpc_call *call)
+{
+	const struct rpc_method *method = call->method;
+	struct error error = { 0 };
+
+	if (has_one_request(call)) {
+		(void)error_raise(&error, ERROR_INVALID_ARGUMENT, "%s: the request is missing",
+				  method->name);
+		(void)rpc_call_fail(call, &error);
+	} else if (method->on_half_close != NULL) {
+		message_drop(call);
+		method->on_half_close(call, method->user);
+	}
+}
+
 static void received(struct rpc_event *event, bool ok)
 {
 	struct rpc_call *call = CONTAINER_OF(event, struct rpc_call, receive_event);
@@ -415,28 +458,11 @@ static void received(struct rpc_event *event, bool ok)
 	if (ok && call->received != NULL && !call->finished) {
 		message_deliver(call);
 	} else if (!call->finished) {
-		/* No message: the client's half-close, or the end of the call, whose close_event is
-		 * then in the queue already; look again behind it. */
 		call->half_closed = true;
-		(void)batch_start(call, NULL, 0, &call->half_close_event);
-	}
-	event_done(call);
-}
-
-static void half_closed(struct rpc_event *event, bool ok)
-{
-	struct rpc_call *call = CONTAINER_OF(event, struct rpc_call, half_close_event);
-	const struct rpc_method *method = call->method;
-	struct error error = { 0 };
-
-	(void)ok;
-	if (!call->finished && has_one_request(call)) {
-		(void)error_raise(&error, ERROR_INVALID_ARGUMENT, "%s: the request is missing",
-				  method->name);
-		(void)rpc_call_fail(call, &error);
-	} else if (!call->finished && method->on_half_close != NULL) {
-		message_drop(call);
-		method->on_half_close(call, method->user);
+		/* Nothing came because the call is over, which close_event will tell, or because
+		 * the client has no more to say. */
+		if (grpc_call_failed_before_recv_message(call->call) == 0)
+			half_closed(call);
 	}
 	event_done(call);
 }
@@ -491,7 +517,6 @@ static struct rpc_call *call_new(struct rpc_connection *connection, struct rpc_a
 		.bytes = grpc_empty_slice(),
 		.close_event.fn = closed,
 		.receive_event.fn = received,
-		.half_close_event.fn = half_closed,
 		.send_event.fn = sent,
 		.status_event.fn = status_was_sent,
 		.status_message = grpc_empty_slice(),
@@ -508,44 +533,65 @@ static struct rpc_call *call_new(struct rpc_connection *connection, struct rpc_a
 	return call;
 }
 
-static int call_admit(struct rpc_call *call, grpc_slice path, struct error *err)
+static void call_serve(struct rpc_call *call)
+{
+	call->served = true;
+	call->connection->n_served++;
+	if (call->finished) {
+		return;
+	} else if (has_one_request(call)) {
+		receive_start(call);
+	} else {
+		call->begun = true;
+		call->method->on_call(call, NULL, call->method->user);
+	}
+}
+
+/* Oldest first. */
+static void call_wait(struct rpc_call *call)
+{
+	struct rpc_call **link = &call->connection->waiting;
+
+	while (*link != NULL)
+		link = &(*link)->next_waiting;
+	*link = call;
+}
+
+static void call_refuse(struct rpc_call *call, grpc_slice path)
+{
+	struct error error = { 0 };
+
+	(void)error_raise(&error, ERROR_UNIMPLEMENTED, "this server has no method '%.*s'",
+			  (int)GRPC_SLICE_LENGTH(path), (const char *)GRPC_SLICE_START_PTR(path));
+	(void)rpc_call_fail(call, &error);
+}
+
+static void call_begin(struct rpc_call *call, grpc_slice path)
 {
 	struct rpc_connection *connection = call->connection;
+	grpc_op op = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER,
+		       .data.recv_close_on_server.cancelled = &call->cancelled };
 
-	if (connection->n_calls > connection->options.max_calls)
-		return error_raise(err, ERROR_LIMIT_EXCEEDED,
-				   "more than %u calls at one time on one connection",
-				   connection->options.max_calls);
+	call->n_events = 1;
+	(void)batch_start(call, &op, 1, &call->close_event);
 	if (!rpc_connection_find(connection, (const char *)GRPC_SLICE_START_PTR(path),
 				 GRPC_SLICE_LENGTH(path), &call->method, &call->descriptor))
-		return error_raise(err, ERROR_UNIMPLEMENTED, "this server has no method '%.*s'",
-				   (int)GRPC_SLICE_LENGTH(path),
-				   (const char *)GRPC_SLICE_START_PTR(path));
-	return 0;
+		call_refuse(call, path);
+	else if (connection->n_served >= connection->options.max_calls)
+		call_wait(call);
+	else
+		call_serve(call);
+	event_done(call);
 }
 
 void rpc_call_begin(struct rpc_connection *connection, struct rpc_accept *accept)
 {
 	struct rpc_call *call = call_new(connection, accept);
-	struct error error = { 0 };
-	grpc_op op = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
 
-	if (call == NULL) {
+	if (call == NULL)
 		grpc_call_unref(TAKE_PTR(accept->call));
-	} else {
-		call->n_events = 1;
-		op.data.recv_close_on_server.cancelled = &call->cancelled;
-		(void)batch_start(call, &op, 1, &call->close_event);
-		if (call_admit(call, accept->details.method, &error) < 0) {
-			(void)rpc_call_fail(call, &error);
-		} else if (has_one_request(call)) {
-			receive_start(call);
-		} else {
-			call->begun = true;
-			call->method->on_call(call, NULL, call->method->user);
-		}
-		event_done(call);
-	}
+	else
+		call_begin(call, accept->details.method);
 	grpc_call_details_destroy(&accept->details);
 	grpc_call_details_init(&accept->details);
 }

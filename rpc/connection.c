@@ -16,9 +16,10 @@
 
 #define MAX_CALLS_DEFAULT 64U
 #define MAX_METADATA_DEFAULT 8192U
-/* Refused and ended calls are not free at once: a peer that makes more of them than this, on top of
- * twice its limit, does not read our answers. */
-#define ENDING_CALLS_SLACK 16U
+/* Calls that wait for their turn, and ended ones that are not free yet. gRPC holds a client that
+ * keeps to the rules at max_calls; one that comes here with more than this on top of twice that
+ * many does not. */
+#define CALLS_SLACK 16U
 
 /* ---- services */
 
@@ -188,7 +189,7 @@ static void accepted(struct rpc_event *event, bool ok)
 	struct rpc_accept *accept = CONTAINER_OF(event, struct rpc_accept, event);
 	struct rpc_connection *connection = CONTAINER_OF(accept, struct rpc_connection, accept);
 
-	if (ok && connection->n_calls >= 2 * connection->options.max_calls + ENDING_CALLS_SLACK)
+	if (ok && connection->n_calls >= 2 * connection->options.max_calls + CALLS_SLACK)
 		rpc_connection_close(connection);
 	if (ok)
 		rpc_call_begin(connection, accept);
@@ -206,7 +207,6 @@ static grpc_arg arg_integer(const char *key, size_t value)
 
 static void server_start(struct rpc_connection *connection, int fd, size_t max_message)
 {
-	grpc_completion_queue *queue = rpc_loop_queue(connection->loop);
 	grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
 	grpc_arg list[] = {
 		arg_integer(GRPC_ARG_MAX_CONCURRENT_STREAMS, connection->options.max_calls),
@@ -223,7 +223,10 @@ static void server_start(struct rpc_connection *connection, int fd, size_t max_m
 	grpc_channel_args args = { .num_args = ARRAY_SIZE(list), .args = list };
 
 	connection->server = grpc_server_create(&args, NULL);
-	grpc_server_register_completion_queue(connection->server, queue, NULL);
+	grpc_server_register_completion_queue(connection->server, rpc_loop_queue(connection->loop),
+					      NULL);
+	grpc_server_register_completion_queue(connection->server,
+					      rpc_loop_io_queue(connection->loop), NULL);
 	grpc_server_start(connection->server);
 	grpc_server_add_channel_from_fd(connection->server, fd, credentials);
 	grpc_server_credentials_release(credentials);

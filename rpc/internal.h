@@ -26,7 +26,9 @@ struct rpc_member {
 
 #define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
+/* Where events come out, and the one that polls the sockets; a server needs both. */
 grpc_completion_queue *rpc_loop_queue(struct rpc_loop *loop);
+grpc_completion_queue *rpc_loop_io_queue(struct rpc_loop *loop);
 bool rpc_loop_draining(const struct rpc_loop *loop);
 void rpc_loop_join(struct rpc_loop *loop, struct rpc_member *member);
 void rpc_loop_leave(struct rpc_loop *loop, struct rpc_member *member);

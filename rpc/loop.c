@@ -18,6 +18,7 @@
 #include "rpc/internal.h"
 
 #define WATCH_BATCH 64
+#define N_IO_THREADS 2
 
 struct task {
 	struct task *next;
@@ -36,12 +37,19 @@ struct rpc_watch {
 };
 
 /*
- * gRPC polls its own sockets inside grpc_completion_queue_next() and takes no other fd. Those are
- * in epoll_fd, which a second thread only waits for: it wakes the loop, which does the reading of
- * events itself, and waits until that is done.
+ * Three kinds of threads, of which only the loop's own runs callbacks:
+ * - gRPC reads and parses on whatever thread polls, for as long as a peer keeps sending: a peer
+ * that floods us would keep the loop inside gRPC, and its own limits from being applied. So the
+ * loop's queue is one that does not poll, and threads of our own poll on another, `io_queue`, which
+ * never has an event.
+ * - gRPC takes no fd but its own sockets. The others are in epoll_fd, which one more thread only
+ * waits for: it wakes the loop, which reads the events itself, and waits until that is done.
  */
 struct rpc_loop {
 	grpc_completion_queue *queue;
+	grpc_completion_queue *io_queue;
+	pthread_t io_threads[N_IO_THREADS];
+	unsigned int n_io_threads;
 	grpc_channel *wake_channel;
 	grpc_call *wake_call;
 	struct rpc_event wake_event;
@@ -239,7 +247,16 @@ static void wake_served(struct rpc_event *event, bool ok)
 
 /* ---- life */
 
-static int poller_start(struct rpc_loop *loop, struct error *err)
+static void *io_main(void *arg)
+{
+	gpr_timespec forever = gpr_inf_future(GPR_CLOCK_MONOTONIC);
+
+	while (grpc_completion_queue_next(arg, forever, NULL).type != GRPC_QUEUE_SHUTDOWN)
+		;
+	return NULL;
+}
+
+static int threads_start(struct rpc_loop *loop, struct error *err)
 {
 	sigset_t all, old;
 	int r;
@@ -248,11 +265,26 @@ static int poller_start(struct rpc_loop *loop, struct error *err)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	r = pthread_create(&loop->poller, NULL, poller_main, loop);
+	loop->has_poller = r == 0;
+	while (r == 0 && loop->n_io_threads < N_IO_THREADS) {
+		r = pthread_create(&loop->io_threads[loop->n_io_threads], NULL, io_main,
+				   loop->io_queue);
+		loop->n_io_threads += r == 0;
+	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r != 0)
 		return error_raise_errno(err, ERROR_IO, r, "cannot start a thread");
-	loop->has_poller = true;
 	return 0;
+}
+
+static grpc_completion_queue *queue_create(grpc_cq_polling_type polling)
+{
+	const grpc_completion_queue_attributes attributes = { .version = GRPC_CQ_CURRENT_VERSION,
+							      .cq_completion_type = GRPC_CQ_NEXT,
+							      .cq_polling_type = polling };
+
+	return grpc_completion_queue_create(grpc_completion_queue_factory_lookup(&attributes),
+					    &attributes, NULL);
 }
 
 int rpc_loop_new(struct rpc_loop **ret, struct error *err)
@@ -267,7 +299,8 @@ int rpc_loop_new(struct rpc_loop **ret, struct error *err)
 	loop->wake_event.fn = wake_served;
 	pthread_mutex_init(&loop->lock, NULL);
 	pthread_cond_init(&loop->served, NULL);
-	loop->queue = grpc_completion_queue_create_for_next(NULL);
+	loop->queue = queue_create(GRPC_CQ_NON_POLLING);
+	loop->io_queue = queue_create(GRPC_CQ_DEFAULT_POLLING);
 	loop->wake_channel = grpc_lame_client_channel_create("wake", GRPC_STATUS_UNAVAILABLE, "");
 	loop->wake_call =
 		grpc_channel_create_call(loop->wake_channel, NULL, GRPC_PROPAGATE_DEFAULTS,
@@ -277,7 +310,7 @@ int rpc_loop_new(struct rpc_loop **ret, struct error *err)
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0 || loop->quit_fd < 0)
 		return error_raise_errno(err, ERROR_IO, errno, "cannot make an event loop");
-	r = poller_start(loop, err);
+	r = threads_start(loop, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(loop);
@@ -336,7 +369,7 @@ static void poller_stop(struct rpc_loop *loop)
 	pthread_join(loop->poller, NULL);
 }
 
-static void queue_close(struct rpc_loop *loop)
+static void queues_close(struct rpc_loop *loop)
 {
 	grpc_event event;
 
@@ -348,6 +381,12 @@ static void queue_close(struct rpc_loop *loop)
 						   NULL);
 	while (event.type != GRPC_QUEUE_SHUTDOWN);
 	grpc_completion_queue_destroy(loop->queue);
+	grpc_completion_queue_shutdown(loop->io_queue);
+	for (unsigned int i = 0; i < loop->n_io_threads; i++)
+		pthread_join(loop->io_threads[i], NULL);
+	if (loop->n_io_threads == 0)
+		(void)io_main(loop->io_queue);
+	grpc_completion_queue_destroy(loop->io_queue);
 }
 
 void rpc_loop_free(struct rpc_loop *loop)
@@ -365,7 +404,7 @@ void rpc_loop_free(struct rpc_loop *loop)
 		rpc_watch_free(loop->watches);
 	watches_bury(loop);
 	rpc_timers_done(&loop->timers);
-	queue_close(loop);
+	queues_close(loop);
 	cleanup_closep(&loop->epoll_fd);
 	cleanup_closep(&loop->quit_fd);
 	pthread_mutex_destroy(&loop->lock);
@@ -446,6 +485,11 @@ void rpc_watch_free(struct rpc_watch *watch)
 grpc_completion_queue *rpc_loop_queue(struct rpc_loop *loop)
 {
 	return loop->queue;
+}
+
+grpc_completion_queue *rpc_loop_io_queue(struct rpc_loop *loop)
+{
+	return loop->io_queue;
 }
 
 bool rpc_loop_draining(const struct rpc_loop *loop)

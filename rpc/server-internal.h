@@ -36,6 +36,9 @@ struct rpc_connection {
 	bool closing;
 	struct rpc_call *calls;
 	unsigned int n_calls;
+	/* Of these: handed to handlers, and waiting until one of them ends. */
+	unsigned int n_served;
+	struct rpc_call *waiting;
 };
 
 /* Takes what the posted request was filled with, and serves it. */

@@ -82,7 +82,7 @@ struct rpc_service {
 /* ---- connections */
 
 struct rpc_connection_options {
-	/* Calls at one time; more are refused with LIMIT_EXCEEDED. 0: 64. */
+	/* Calls at one time; more wait for their turn, far more close the connection. 0: 64. */
 	unsigned int max_calls;
 	/* Request metadata of one call, in bytes. 0: 8192. */
 	size_t max_metadata_bytes;
