@@ -22,11 +22,13 @@
 #include <unistd.h>
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <cmocka.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "decode/types.h"
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
 
@@ -402,6 +404,45 @@ static void send_datagrams(int family, const struct sockaddr *to, socklen_t n_to
 	}
 }
 
+static uint32_t type_id(struct bpf_object *object, const char *name)
+{
+	int id = btf__find_by_name_kind(bpf_object__btf(object), name, BTF_KIND_STRUCT);
+
+	assert_true(id > 0);
+	return (uint32_t)id;
+}
+
+/* An entry of `networks` as a reader of the bundle sees it. */
+static void assert_network_shown(struct bpf_object *object, const char *text, const char *shown)
+{
+	static char path[] = "key.network";
+	Bpfleet__V1__Display row = BPFLEET__V1__DISPLAY__INIT, *rows[] = { &row };
+	struct decoder_options options = { .key_type_id = type_id(object, "network_key"),
+					   .value_type_id = type_id(object, "counter"),
+					   .key_size = sizeof(struct network_key),
+					   .value_size = sizeof(struct counter),
+					   .display = rows,
+					   .n_display = 1,
+					   .strict = true };
+	struct decoder *decoder = NULL;
+	struct counter counter;
+	struct str json = { 0 };
+	uint8_t key[sizeof(struct network_key)];
+	uint32_t n;
+
+	row.path = path;
+	row.format = BPFLEET__V1__FORMAT__FORMAT_CIDR;
+	options.btf = btf__raw_data(bpf_object__btf(object), &n);
+	options.n_btf = n;
+	assert_int_equal(decoder_new(&options, &decoder, NULL), 0);
+	assert_int_equal(decoder_parse(decoder, DECODER_KEY, text, key, sizeof(key), NULL), 0);
+	assert_int_equal(bpf_map_lookup_elem(map_fd(object, "networks"), key, &counter), 0);
+	assert_int_equal(decoder_entry_json(decoder, key, (const uint8_t *)&counter, &json), 0);
+	assert_string_equal(json.data, shown);
+	str_done(&json);
+	decoder_free(decoder);
+}
+
 static void cgroup_hooks_count_what_a_cgroup_sends_and_receives(void **state)
 {
 	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6,
@@ -436,6 +477,9 @@ static void cgroup_hooks_count_what_a_cgroup_sends_and_receives(void **state)
 		assert_counter(network(object, hook, "127.0.0.200"), 9, 9 * 38);
 		assert_counter(network(object, hook, "::77"), 11, 11 * 58);
 	}
+	assert_network_shown(object, "hook=cgroup_egress network=127.0.0.0/24",
+			     "{\"key\":{\"hook\":\"cgroup_egress\",\"network\":\"127.0.0.0/24\"},"
+			     "\"value\":{\"packets\":9,\"bytes\":342}}");
 	assert_int_equal(bpf_link__destroy(in), 0);
 	assert_int_equal(bpf_link__destroy(out), 0);
 	(void)close(fd);

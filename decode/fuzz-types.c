@@ -89,7 +89,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		decode(decoder, DECODER_KEY, data, size);
 		if (options.n_cpus == 0)
 			decode(decoder, DECODER_VALUE, data, size);
-		decode(decoder, DECODER_EVENT, data, size);
+		if (decoder_size(decoder, DECODER_EVENT) <= TYPE_SIZE_MAX)
+			decode(decoder, DECODER_EVENT, data, size);
 	}
 	decoder_free(decoder);
 	btf__free(btf);
