@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "bundle/hook.h"
+#include "bundle/test-file.h"
 #include "proto/arena.h"
 
 struct vector {
@@ -187,6 +188,17 @@ static void a_message_without_its_argument_is_refused(void **state)
 	assert_non_null(strstr(err.message, "the direction is missing"));
 }
 
+static void the_page_shows_the_vectors(void **state)
+{
+	struct test_file vectors = test_read("bundle/hook-vectors.txt");
+	struct test_file page = test_read("docs/naming.md");
+
+	(void)state;
+	assert_non_null(strstr((char *)page.data, (char *)vectors.data));
+	free(vectors.data);
+	free(page.data);
+}
+
 static void every_kind_has_a_full_row(void **state)
 {
 	(void)state;
@@ -229,6 +241,7 @@ int main(void)
 		cmocka_unit_test(the_parts_of_a_hook_are_unescaped),
 		cmocka_unit_test(a_message_is_held_to_the_grammar_too),
 		cmocka_unit_test(a_message_without_its_argument_is_refused),
+		cmocka_unit_test(the_page_shows_the_vectors),
 		cmocka_unit_test(every_kind_has_a_full_row),
 		cmocka_unit_test(a_hook_that_is_too_long_is_refused),
 	};

@@ -19,7 +19,8 @@
 /* The last warning of libbpf in this thread: its API reports an errno only. */
 static _Thread_local char warning[256];
 
-static int keep_warning(enum libbpf_print_level level, const char *format, va_list args)
+static int __attribute__((format(printf, 2, 0)))
+keep_warning(enum libbpf_print_level level, const char *format, va_list args)
 {
 	if (level == LIBBPF_WARN && warning[0] == '\0') {
 		(void)vsnprintf(warning, sizeof(warning), format, args);
