@@ -59,6 +59,9 @@ int config_from_doc(const struct doc *doc, const char *path, struct config **ret
 void config_free(struct config *config);
 DEFINE_CLEANUP(struct config, config_free)
 
+/* Reads the policy and trust files that config names, to say what is wrong. CONFIG_INVALID. */
+int config_check(const struct config *config, struct error *err) _must_check_;
+
 /*
  * True while `bpfleetd --detach-all` holds this host: state_dir/held exists (run_dir/held where the
  * state directory could not be written). Core then starts without applying recorded state.

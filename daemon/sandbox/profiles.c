@@ -209,6 +209,8 @@ static const struct profile_set core_bpf = SET(core_bpf);
 /* The database, the pins, target binaries and cgroups; rtnetlink and the names of interfaces. */
 static const struct profile_rule core_file_rules[] = {
 	ANY("access"),
+	/* libbpf moves a new map to the number that the instructions already name. */
+	ANY("dup3"),
 	ANY("faccessat"),
 	ANY("faccessat2"),
 	ANY("fallocate"),
@@ -286,6 +288,8 @@ static const struct profile_set resolver = SET(resolver);
 static const struct profile_rule supervisor_rules[] = {
 	ONE("bpf", 0, BPF_ENABLE_STATS),
 	ANY("capset"),
+	ANY("chdir"),
+	ANY("fchdir"),
 	ANY("landlock_add_rule"),
 	ANY("landlock_create_ruleset"),
 	ANY("landlock_restrict_self"),

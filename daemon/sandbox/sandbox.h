@@ -32,6 +32,25 @@ struct sandbox_identity {
  */
 int sandbox_become(const struct sandbox_identity *identity, struct error *err) _must_check_;
 
+#define SANDBOX_FIRST_FD 3
+
+/* A program to start. It finds its fds from SANDBOX_FIRST_FD on and no others but 0, 1, 2. */
+struct sandbox_program {
+	const char *path;
+	char *const *argv;
+	const int *fds; /* borrowed */
+	int n_fds;	/* at most 8 */
+	int folder_fd;	/* working directory, entered with the new identity; -1: / */
+};
+
+/*
+ * Starts a program under an identity, in the caller's single thread, all signals unblocked. It is
+ * killed when the caller ends. The child exits with 126 when a step fails, 127 when exec does.
+ * ret_pidfd: poll it, then waitid; the caller closes it. Raises IO.
+ */
+int sandbox_start(const struct sandbox_program *program, const struct sandbox_identity *identity,
+		  pid_t *ret_pid, int *ret_pidfd, struct error *err) _must_check_;
+
 /*
  * Each locks the calling process into its profile: no_new_privs if not yet set, not dumpable, the
  * seccomp filter on all threads. To be called before threads start and before any input is read.
