@@ -84,5 +84,5 @@ static int run(void)
 
 int main(void)
 {
-	return place_run(false, run);
+	return place_run(PLACE_ROOT, run);
 }

@@ -45,6 +45,8 @@ void hook_probe_load(enum bpf_prog_type type, enum bpf_attach_type expected,
 
 /* Index of a network interface, asked over rtnetlink. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED. */
 _must_check_ int netdev_index(const char *name, uint32_t *ret, struct error *err);
+/* Id of the XDP program that an interface runs, 0: none, or the kernel does not tell. */
+uint32_t netdev_xdp_program(uint32_t ifindex);
 /* compare() for a link on an interface: ifindex as the kernel shows it. */
 int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
 			struct kernel_link_view *view, struct error *err);

@@ -1,5 +1,4 @@
 /* xdp: one link on an interface, held by its bpf_link. */
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/if_link.h>
 #include <string.h>
@@ -9,12 +8,12 @@
 
 static int raise_busy(uint32_t ifindex, const char *name, int sys_errno, struct error *err)
 {
-	uint32_t holder = 0;
+	const uint32_t holder = netdev_xdp_program(ifindex);
 	int r;
 
 	r = error_raise_errno(err, ERROR_HOOK_BUSY, sys_errno,
 			      "interface %s has an XDP program, and the kernel runs one", name);
-	if (bpf_xdp_query_id((int)ifindex, 0, &holder) == 0 && holder != 0)
+	if (holder != 0)
 		error_detail(err, "holder_program_id", "%u", holder);
 	return r;
 }

@@ -17,37 +17,35 @@ struct request {
 	char name[IFNAMSIZ];
 };
 
-/* The kernel answers on the same call, so that a receive never waits for anybody. */
-static int exchange(const struct request *request, uint32_t *ret)
+#define ANSWER_MAX 16384
+
+/* What RTM_GETLINK answers: the head, then attributes. */
+struct answer {
+	struct nlmsghdr header;
+	union {
+		struct ifinfomsg link;
+		struct nlmsgerr error;
+		char bytes[ANSWER_MAX];
+	} body;
+};
+
+/* Finds one link. The kernel answers within send(2), so that recv(2) never waits. */
+static int exchange(const struct request *request, struct answer *answer)
 {
 	_cleanup_close_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-	union {
-		struct nlmsghdr header;
-		struct {
-			struct nlmsghdr header;
-			struct ifinfomsg link;
-		} found;
-		struct {
-			struct nlmsghdr header;
-			struct nlmsgerr error;
-		} failed;
-		char bytes[8192];
-	} answer;
 	ssize_t n;
 
 	if (fd < 0 || send(fd, request, request->header.nlmsg_len, 0) < 0)
 		return -errno;
-	/* The rest of a longer answer is cut: only the head is read. */
-	n = recv(fd, &answer, sizeof(answer), 0);
+	n = recv(fd, answer, sizeof(*answer), 0);
 	if (n < 0)
 		return -errno;
-	if ((size_t)n >= sizeof(answer.found) && answer.header.nlmsg_type == RTM_NEWLINK) {
-		*ret = (uint32_t)answer.found.link.ifi_index;
+	if ((size_t)n >= NLMSG_LENGTH(sizeof(answer->body.link)) &&
+	    answer->header.nlmsg_type == RTM_NEWLINK && answer->header.nlmsg_len <= (size_t)n)
 		return 0;
-	}
-	if ((size_t)n >= sizeof(answer.failed) && answer.header.nlmsg_type == NLMSG_ERROR &&
-	    answer.failed.error.error < 0)
-		return answer.failed.error.error;
+	if ((size_t)n >= NLMSG_LENGTH(sizeof(answer->body.error)) &&
+	    answer->header.nlmsg_type == NLMSG_ERROR && answer->body.error.error < 0)
+		return answer->body.error.error;
 	return -EPROTO;
 }
 
@@ -55,10 +53,10 @@ int netdev_index(const char *name, uint32_t *ret, struct error *err)
 {
 	struct request request = {
 		.header = { .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST },
-		.link = { .ifi_family = AF_UNSPEC },
 		.attribute = { .rta_type = IFLA_IFNAME },
 	};
 	const size_t n = strlen(name) + 1;
+	struct answer answer;
 	int r;
 
 	if (n > sizeof(request.name))
@@ -68,13 +66,60 @@ int netdev_index(const char *name, uint32_t *ret, struct error *err)
 	request.attribute.rta_len = (unsigned short)RTA_LENGTH(n);
 	request.header.nlmsg_len =
 		(uint32_t)(NLMSG_LENGTH(sizeof(request.link)) + RTA_ALIGN(RTA_LENGTH(n)));
-	r = exchange(&request, ret);
+	r = exchange(&request, &answer);
 	if (r == -ENODEV)
 		return error_raise(err, ERROR_TARGET_NOT_FOUND, "there is no interface '%s'", name);
 	if (r < 0)
 		return error_raise_errno(err, ERROR_KERNEL_REFUSED, -r,
 					 "cannot look interface '%s' up", name);
+	*ret = (uint32_t)answer.body.link.ifi_index;
 	return 0;
+}
+
+/* The attribute of that type among n bytes of them, NULL if there is none. */
+static const struct rtattr *find_attribute(const void *attributes, size_t n, unsigned short type)
+{
+	const char *at = attributes;
+	const struct rtattr *attribute;
+	size_t size;
+
+	while (n >= sizeof(*attribute)) {
+		attribute = (const struct rtattr *)at;
+		if (attribute->rta_len < sizeof(*attribute) || attribute->rta_len > n)
+			return NULL;
+		if ((attribute->rta_type & NLA_TYPE_MASK) == type)
+			return attribute;
+		size = RTA_ALIGN(attribute->rta_len);
+		if (size >= n)
+			return NULL;
+		at += size;
+		n -= size;
+	}
+	return NULL;
+}
+
+uint32_t netdev_xdp_program(uint32_t ifindex)
+{
+	const struct request request = {
+		.header = { .nlmsg_len = NLMSG_LENGTH(sizeof(request.link)),
+			    .nlmsg_type = RTM_GETLINK,
+			    .nlmsg_flags = NLM_F_REQUEST },
+		.link = { .ifi_index = (int)ifindex },
+	};
+	const struct rtattr *xdp, *id;
+	struct answer answer;
+	uint32_t program_id;
+
+	if (exchange(&request, &answer) < 0)
+		return 0;
+	xdp = find_attribute(IFLA_RTA(&answer.body.link), IFLA_PAYLOAD(&answer.header), IFLA_XDP);
+	if (xdp == NULL)
+		return 0;
+	id = find_attribute(RTA_DATA(xdp), RTA_PAYLOAD(xdp), IFLA_XDP_PROG_ID);
+	if (id == NULL || RTA_PAYLOAD(id) < sizeof(program_id))
+		return 0;
+	memcpy(&program_id, RTA_DATA(id), sizeof(program_id));
+	return program_id;
 }
 
 int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,

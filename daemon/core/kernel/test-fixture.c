@@ -25,6 +25,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "daemon/core/kernel/load-private.h"
+#include "daemon/sandbox/sandbox.h"
 #include "proto/arena.h"
 
 #define NOBODY 65534
@@ -227,18 +228,55 @@ struct kernel_map *object_map(const struct kernel_object *object, const char *na
 
 /* ---- the place */
 
+/* A process that stays root and runs commands; a socket that is there before the sandbox. */
+static int helper_fd = -1;
+static int send_fd = -1;
+
+#define COMMAND_MAX 512
+
+static void helper(int fd)
+{
+	char command[COMMAND_MAX];
+	int status;
+
+	while (recv(fd, command, sizeof(command), 0) > 0) {
+		status = system(command);
+		if (send(fd, &status, sizeof(status), 0) < 0)
+			break;
+	}
+	_exit(0);
+}
+
+static bool start_helper(void)
+{
+	int fds[2];
+	pid_t child;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return false;
+	child = fork();
+	if (child == 0) {
+		(void)close(fds[0]);
+		helper(fds[1]);
+	}
+	(void)close(fds[1]);
+	helper_fd = fds[0];
+	return child > 0;
+}
+
 void place_command(const char *format, ...)
 {
-	char command[512];
+	char command[COMMAND_MAX];
+	int status = -1;
 	va_list args;
-	int r;
 
 	va_start(args, format);
 	(void)vsnprintf(command, sizeof(command), format, args);
 	va_end(args);
-	r = system(command);
-	if (r != 0)
-		fail_msg("%s: status %d", command, r);
+	assert_true(send(helper_fd, command, strlen(command) + 1, 0) > 0);
+	assert_int_equal(recv(helper_fd, &status, sizeof(status), 0), sizeof(status));
+	if (status != 0)
+		fail_msg("%s: status %d", command, status);
 }
 
 void place_send(unsigned int n)
@@ -246,12 +284,10 @@ void place_send(unsigned int n)
 	const struct sockaddr_in to = { .sin_family = AF_INET,
 					.sin_port = htons(7777),
 					.sin_addr.s_addr = htonl(0x0a4d0002) };
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	assert_true(fd >= 0);
 	for (unsigned int i = 0; i < n; i++)
-		assert_int_equal(sendto(fd, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)),
-				 1);
+		assert_int_equal(
+			sendto(send_fd, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)), 1);
 }
 
 size_t place_count_fds(void)
@@ -319,12 +355,6 @@ static bool drop_privileges(void)
 	}
 	if (syscall(SYS_capset, &header, data) < 0)
 		return false;
-	/* For the ip commands of the tests. */
-	for (unsigned long cap = 0; cap < 64; cap++) {
-		if ((KEPT_CAPS >> cap & 1) != 0 &&
-		    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0) < 0)
-			return false;
-	}
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
@@ -339,8 +369,10 @@ static void make_network(void)
 }
 
 /* In the child: everything that ends with it. */
-static int enter(bool drop, const char *root)
+static int enter(enum place_role role, const char *root)
 {
+	const bool drop = role != PLACE_ROOT;
+	struct error err = { 0 };
 	char options[64], pid[16], path[320];
 	const unsigned int uid = drop ? NOBODY : 0;
 	struct stat st;
@@ -368,18 +400,41 @@ static int enter(bool drop, const char *root)
 	(void)snprintf(pid, sizeof(pid), "%d", getpid());
 	if (!write_text(path, pid))
 		return cannot("enter a cgroup");
+	/* After the cgroup was entered: a socket belongs to the cgroup it was made in. */
+	send_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (send_fd < 0 || !start_helper())
+		return cannot("start a helper");
 	make_network();
-	place.dropped = drop;
-	return drop && !drop_privileges() ? cannot("drop privileges") : 0;
+	if (drop && !drop_privileges())
+		return cannot("drop privileges");
+	if (role == PLACE_CORE && sandbox_enter_core(&err) < 0) {
+		(void)printf("cannot enter the sandbox: %s\n", err.message);
+		return 1;
+	}
+	return 0;
 }
 
-int place_run(bool drop, int (*run)(void))
+enum place_role place_role(int argc, char **argv)
 {
+	if (argc < 2)
+		return PLACE_ROOT;
+	return strcmp(argv[1], "core") == 0 ? PLACE_CORE : PLACE_CAPS;
+}
+
+int place_run(enum place_role role, int (*run)(void))
+{
+	const bool drop = role != PLACE_ROOT;
 	char root[] = "/tmp/bpfleet-test-XXXXXX";
 	char hierarchy[192];
 	int status = 0, r;
 	pid_t child;
 
+#ifdef __SANITIZE_ADDRESS__
+	if (role == PLACE_CORE) {
+		(void)printf("the leak checker cannot work in the sandbox\n");
+		return 77;
+	}
+#endif
 	if (geteuid() != 0) {
 		errno = EPERM;
 		return cannot("run without root");
@@ -398,7 +453,7 @@ int place_run(bool drop, int (*run)(void))
 	(void)fflush(NULL);
 	child = fork();
 	if (child == 0) {
-		r = enter(drop, root);
+		r = enter(role, root);
 		exit(r != 0 ? r : run());
 	}
 	if (child < 0 || waitpid(child, &status, 0) < 0)

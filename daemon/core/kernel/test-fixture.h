@@ -32,13 +32,22 @@ Bpfleet__V1__ParameterSpec *fixture_add_parameter(struct fixture *fixture, const
 struct kernel_program *object_program(const struct kernel_object *object, const char *name);
 struct kernel_map *object_map(const struct kernel_object *object, const char *name);
 
+/* As whom the tests run. */
+enum place_role {
+	PLACE_ROOT,
+	PLACE_CAPS, /* uid 65534 with core's three capabilities */
+	PLACE_CORE, /* the same, and in core's sandbox */
+};
+
+/* "caps" and "core" as the first argument, else root. */
+enum place_role place_role(int argc, char **argv);
+
 /*
- * Runs a group of tests in a child with its own network and mount namespaces, a bpffs, a tracefs
- * (read for one tracepoint), a veth pair with a route, and a cgroup; with `drop`, under uid 65534
- * with core's three capabilities. Returns an exit code; 77, with a reason printed, when this
- * machine cannot do that.
+ * Runs a group of tests in a child with its own network and mount namespaces, a bpffs, the id of
+ * one tracepoint, a veth pair with a route, and a cgroup. Returns an exit code; 77, with a reason
+ * printed, when this machine cannot do that.
  */
-int place_run(bool drop, int (*run)(void));
+int place_run(enum place_role role, int (*run)(void));
 
 /* What place_run() made; the same in every test. */
 struct place {
@@ -49,12 +58,11 @@ struct place {
 	uint64_t program_dev;
 	uint64_t program_inode;
 	uint32_t fork_id; /* of tracepoint sched:sched_process_fork */
-	bool dropped;
 };
 
 extern struct place place;
 
-/* Runs a command, which must succeed. */
+/* Runs a shell command as root in the place, which must succeed. */
 void place_command(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Sends n datagrams to port 7777 out of v0; they arrive at v1. */
 void place_send(unsigned int n);
