@@ -142,7 +142,10 @@ int store_bundle_insert(struct store_tx *tx, const struct store_bundle *row,
 	int64_t id = 0;
 	int r;
 
-	r = bundle_insert_row(tx, row, &id, err);
+	/* Once in the log, once when the log is copied back. */
+	r = tx_check_space(tx->store, 2 * row->size_bytes, err);
+	if (r == 0)
+		r = bundle_insert_row(tx, row, &id, err);
 	if (r == 0)
 		r = bundle_write_bytes(tx->store, id, bytes, row->size_bytes, err);
 	for (size_t i = 0; r == 0 && i < n_signatures; i++)

@@ -51,6 +51,9 @@ struct store {
 	struct store_tx *tx;
 	bool doomed;
 	uint64_t tx_at_ns;
+	int log_fd;		 /* of the write-ahead log, -1: blocks cannot be set aside */
+	uint64_t log_size_bytes; /* of the log when blocks were set aside behind it */
+	uint64_t log_reserved_bytes;
 	struct counters now, committed;
 	struct denial *denials;
 	size_t n_denials;
@@ -165,6 +168,10 @@ int counters_save(struct store *store, struct error *err) _must_check_;
 
 /* ---- tx.c */
 
+/* Once, at open. */
+void tx_open_log(struct store *store);
+/* STORE_FULL unless the file system has extra_bytes free beyond the reserve. */
+int tx_check_space(struct store *store, uint64_t extra_bytes, struct error *err) _must_check_;
 /* Every function that changes something ends with this: a failure dooms the transaction. */
 int tx_result(struct store_tx *tx, int r);
 

@@ -81,7 +81,6 @@ static int store_sync_directory(const char *path, struct error *err)
 
 static int store_connect(struct store *store, struct error *err)
 {
-	char sql[64];
 	int64_t wal = 0;
 	int rc, r;
 
@@ -96,11 +95,6 @@ static int store_connect(struct store *store, struct error *err)
 	(void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
 	(void)sqlite3_db_config(store->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
 	r = sql_exec(store, open_pragmas, err);
-	if (r < 0)
-		return r;
-	(void)snprintf(sql, sizeof(sql), "PRAGMA journal_size_limit = %llu",
-		       (unsigned long long)store->options.reserve_bytes);
-	r = sql_exec(store, sql, err);
 	if (r == 0)
 		r = sql_read_int(store,
 				 "SELECT count(*) FROM pragma_journal_mode "
@@ -210,26 +204,6 @@ static int store_create_meta(struct store *store, struct error *err)
 	return query_run(&q, NULL, "making the row in meta", NULL, err);
 }
 
-/*
- * Sets blocks aside for the log, so that what only takes away can still be recorded on a full disk.
- * The log keeps them: it is reused from its start and never cut below the size limit. Best effort,
- * since not every file system can; opening this file beside SQLite is safe, because no locks are
- * held on it.
- */
-static void store_reserve(struct store *store)
-{
-	_cleanup_free_ char *wal = NULL;
-	_cleanup_close_ int fd = -1;
-
-	if (asprintf(&wal, "%s-wal", store->path) < 0) {
-		wal = NULL;
-		return;
-	}
-	fd = open(wal, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (fd >= 0)
-		(void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)store->options.reserve_bytes);
-}
-
 static int store_prepare(struct store *store, struct error *err)
 {
 	int r;
@@ -249,7 +223,7 @@ static int store_prepare(struct store *store, struct error *err)
 		r = counters_load(store, err);
 	if (r < 0)
 		return r;
-	store_reserve(store);
+	tx_open_log(store);
 	return audit_deny_recover(store, err);
 }
 
@@ -257,6 +231,8 @@ static void store_free(struct store *store)
 {
 	for (size_t i = 0; i < SQL_N; i++)
 		(void)sqlite3_finalize(store->statements[i]);
+	if (store->log_fd >= 0)
+		(void)close(store->log_fd);
 	(void)sqlite3_close(store->db);
 	audit_deny_done(store);
 	free(store->path);
@@ -270,6 +246,7 @@ int store_open(const struct store_options *options, struct store **ret, struct e
 
 	if (store == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "opening '%s'", options->path);
+	store->log_fd = -1;
 	store->options = *options;
 	if (store->options.audit_max_bytes == 0)
 		store->options.audit_max_bytes = AUDIT_MAX_BYTES;

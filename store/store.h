@@ -80,10 +80,10 @@ int store_checkpoint(struct store *store, struct error *err) _must_check_;
 /* ---- transactions */
 
 enum store_tx_kind {
-	/* Refused with STORE_FULL while the file system has less than reserve_bytes free. */
+	/* Refused with STORE_FULL while the file system has less than reserve_bytes free, or as
+	 * many cannot be set aside behind the log. */
 	STORE_TX_GROW = 1,
-	/* Detach, unload, remove: may use the last of the space, part of which was set aside at
-	   open. */
+	/* Detach, unload, remove: may use the last of the space, and the blocks set aside. */
 	STORE_TX_RELEASE = 2,
 };
 

@@ -1,8 +1,53 @@
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "store/internal.h"
 
-static int tx_check_space(struct store *store, struct error *err)
+#define RESERVE_STEP (UINT64_C(1) << 20)
+
+/*
+ * Opening the log beside SQLite is safe, other than the database itself: no locks are held on it
+ * that closing a second fd would drop. While the store is open the log is never replaced.
+ */
+void tx_open_log(struct store *store)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s-wal", store->path) < 0) {
+		path = NULL;
+		return;
+	}
+	store->log_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+}
+
+/*
+ * Sets blocks aside behind the end of the log, so that what only takes away can still be committed
+ * when somebody has filled the disk and the log cannot be copied back. False: there are none.
+ */
+static bool tx_reserve(struct store *store)
+{
+	uint64_t want;
+	struct stat st;
+
+	if (store->log_fd < 0 || fstat(store->log_fd, &st) < 0)
+		return true;
+	/* Cutting the log, which SQLite does after a big transaction, gives the blocks back. */
+	if ((uint64_t)st.st_size < store->log_size_bytes)
+		store->log_reserved_bytes = 0;
+	store->log_size_bytes = (uint64_t)st.st_size;
+	want = store->log_size_bytes + store->options.reserve_bytes;
+	if (want <= store->log_reserved_bytes)
+		return true;
+	want += RESERVE_STEP;
+	if (fallocate(store->log_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)want) < 0)
+		return errno != ENOSPC && errno != EDQUOT;
+	store->log_reserved_bytes = want;
+	return true;
+}
+
+int tx_check_space(struct store *store, uint64_t extra_bytes, struct error *err)
 {
 	struct statvfs fs;
 	uint64_t free_bytes;
@@ -11,13 +56,13 @@ static int tx_check_space(struct store *store, struct error *err)
 		return error_raise_errno(err, ERROR_STORE_FAILED, errno, "looking at '%s'",
 					 store->path);
 	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-	if (free_bytes >= store->options.reserve_bytes)
+	if (free_bytes >= store->options.reserve_bytes + extra_bytes)
 		return 0;
 	return error_raise(
 		err, ERROR_STORE_FULL,
-		"the file system of '%s' has %llu bytes left, and the last %llu are kept for "
-		"detaching and removing",
-		store->path, (unsigned long long)free_bytes,
+		"the file system of '%s' has %llu bytes left, %llu are needed, and the last "
+		"%llu are kept for detaching and removing",
+		store->path, (unsigned long long)free_bytes, (unsigned long long)extra_bytes,
 		(unsigned long long)store->options.reserve_bytes);
 }
 
@@ -38,9 +83,12 @@ int store_tx_begin(struct store *store, enum store_tx_kind kind, struct store_tx
 	if (store->tx != NULL)
 		return error_raise(err, ERROR_STORE_FAILED, "a transaction is under way already");
 	if (kind != STORE_TX_RELEASE) {
-		r = tx_check_space(store, err);
+		r = tx_check_space(store, 0, err);
 		if (r < 0)
 			return r;
+		if (!tx_reserve(store))
+			return error_raise(err, ERROR_STORE_FULL,
+					   "no space to set aside for detaching and removing");
 	}
 	r = tx_step(store, SQL_BEGIN, "begin", err);
 	if (r < 0) {
@@ -83,6 +131,8 @@ int store_tx_commit(struct store_tx *tx, struct error *err)
 	store->committed = store->now;
 	store->tx = NULL;
 	tx->store = NULL;
+	/* Now rather than at the next begin, before others take the space. */
+	(void)tx_reserve(store);
 	return 0;
 }
 
