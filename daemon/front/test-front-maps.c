@@ -1,0 +1,545 @@
+#define _GNU_SOURCE
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "bpfleet/v1/node.pb-c.h"
+#include "daemon/front/events.h"
+#include "daemon/front/reader.h"
+#include "daemon/front/ring.h"
+#include "daemon/front/test-core.h"
+#include "daemon/front/test-events.h"
+#include "proto/arena.h"
+
+#define SERVICE (&bpfleet__v1__node_service__descriptor)
+#define MAP_NAME "instances/i/maps/m"
+#define RING_NAME "instances/i/maps/ring"
+#define N_ENTRIES 20000
+
+static struct test_front front;
+static struct arena *arena;
+static struct rpc_channel *channel;
+static int map_fd, ring_fd, counter_fd, producer_fd;
+
+static uint64_t soon(void)
+{
+	return clock_monotonic_ns() + 20 * NS_PER_SEC;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	arena = arena_new(64 << 20);
+	map_fd = test_hash_map(N_ENTRIES);
+	ring_fd = test_ring_buffer(256 << 10);
+	counter_fd = test_counter_map();
+	producer_fd = test_producer(ring_fd, counter_fd);
+	if (map_fd < 0 || ring_fd < 0 || counter_fd < 0 || producer_fd < 0)
+		return -1;
+	for (uint32_t key = 0; key < N_ENTRIES; key++) {
+		uint64_t value = key * 3u;
+
+		if (bpf_map_update_elem(map_fd, &key, &value, BPF_ANY) < 0)
+			return -1;
+	}
+	test_front_start(&front, NULL);
+	front.core.maps[0] = (struct test_map){ .name = MAP_NAME, .fd = map_fd };
+	front.core.maps[1] = (struct test_map){ .name = RING_NAME, .fd = ring_fd, .events = true };
+	front.core.n_maps = 2;
+	channel = test_connect(&front);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	rpc_channel_close(channel);
+	test_front_stop(&front);
+	(void)close(map_fd);
+	(void)close(ring_fd);
+	(void)close(counter_fd);
+	(void)close(producer_fd);
+	arena_free(arena);
+	return 0;
+}
+
+/* ---- lookups */
+
+static enum error_code lookup(const char *map, uint32_t key, Bpfleet__V1__Encoding encoding,
+			      const Bpfleet__V1__MapEntry **ret)
+{
+	Bpfleet__V1__LookupMapRequest request = BPFLEET__V1__LOOKUP_MAP_REQUEST__INIT;
+	ProtobufCBinaryData keys = { .len = sizeof(key), .data = (uint8_t *)&key };
+	ProtobufCMessage *message = NULL;
+	enum error_code code;
+
+	request.map = (char *)(uintptr_t)map;
+	request.n_keys = 1;
+	request.keys = &keys;
+	request.encoding = encoding;
+	code = test_call(channel, "LookupMap", &request.base, arena, &message);
+	if (code == ERROR_NONE)
+		*ret = ((Bpfleet__V1__LookupMapResponse *)message)->entries[0];
+	return code;
+}
+
+static void a_lookup_asks_core_once_and_reads_the_map_itself(void **state)
+{
+	const Bpfleet__V1__MapEntry *entry = NULL;
+	uint64_t value;
+
+	(void)state;
+	for (uint32_t key = 0; key < 100; key++) {
+		assert_int_equal(
+			lookup(MAP_NAME, key, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+			ERROR_NONE);
+		assert_true(entry->found);
+		assert_int_equal(entry->value.len, 8);
+		memcpy(&value, entry->value.data, sizeof(value));
+		assert_int_equal(value, key * 3);
+	}
+	assert_int_equal(front.core.n_grants, 1);
+	assert_int_equal(
+		lookup(MAP_NAME, N_ENTRIES, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+		ERROR_NONE);
+	assert_false(entry->found);
+}
+
+static void a_lookup_answers_in_json(void **state)
+{
+	const Bpfleet__V1__MapEntry *entry = NULL;
+
+	(void)state;
+	assert_int_equal(lookup(MAP_NAME, 1, BPFLEET__V1__ENCODING__ENCODING_JSON, &entry),
+			 ERROR_NONE);
+	assert_non_null(strstr(entry->json, "\"key\":"));
+	assert_non_null(strstr(entry->json, "\"value\":"));
+	assert_int_equal(entry->value.len, 0);
+}
+
+static void keys_that_do_not_fit_are_refused(void **state)
+{
+	Bpfleet__V1__LookupMapRequest request = BPFLEET__V1__LOOKUP_MAP_REQUEST__INIT;
+	ProtobufCBinaryData keys[1100];
+	char *texts[] = { "0x01000000" };
+	ProtobufCMessage *message = NULL;
+
+	(void)state;
+	for (size_t i = 0; i < 1100; i++)
+		keys[i] = (ProtobufCBinaryData){ .len = 3, .data = (uint8_t *)"abc" };
+	request.map = MAP_NAME;
+	request.n_keys = 1;
+	request.keys = keys;
+	assert_int_equal(test_call(channel, "LookupMap", &request.base, arena, NULL),
+			 ERROR_INVALID_KEY);
+	request.n_keys = 1100;
+	assert_int_equal(test_call(channel, "LookupMap", &request.base, arena, NULL),
+			 ERROR_REQUEST_TOO_LARGE);
+	request.n_keys = 0;
+	request.n_key_texts = 1;
+	request.key_texts = texts;
+	assert_int_equal(test_call(channel, "LookupMap", &request.base, arena, &message),
+			 ERROR_NONE);
+	assert_true(((Bpfleet__V1__LookupMapResponse *)message)->entries[0]->found);
+}
+
+static void a_newer_policy_voids_grants_and_is_asked(void **state)
+{
+	const Bpfleet__V1__MapEntry *entry = NULL;
+
+	(void)state;
+	assert_int_equal(lookup(MAP_NAME, 1, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+			 ERROR_NONE);
+	(void)pthread_mutex_lock(&front.core.lock);
+	front.core.maps[0].denied = true;
+	(void)pthread_mutex_unlock(&front.core.lock);
+	/* Core has not said so yet: the grant holds. */
+	assert_int_equal(lookup(MAP_NAME, 1, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+			 ERROR_NONE);
+	test_core_notice(&front.core, 2, 2, NULL);
+	for (int i = 0; i < 1000 && front.core.n_denied == 0; i++) {
+		enum error_code code =
+			lookup(MAP_NAME, 1, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry);
+
+		assert_true(code == ERROR_NONE || code == ERROR_PERMISSION_DENIED);
+	}
+	assert_int_equal(lookup(MAP_NAME, 1, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+			 ERROR_PERMISSION_DENIED);
+}
+
+static void the_end_of_an_instance_voids_its_grants(void **state)
+{
+	const Bpfleet__V1__MapEntry *entry = NULL;
+	unsigned int n = 0;
+
+	(void)state;
+	assert_int_equal(lookup(MAP_NAME, 1, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+			 ERROR_NONE);
+	test_core_notice(&front.core, 2, 1, "instances/i");
+	for (int i = 0; i < 1000 && n < 2; i++) {
+		assert_int_equal(
+			lookup(MAP_NAME, 1, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+			ERROR_NONE);
+		n = front.core.n_grants;
+	}
+	assert_int_equal(n, 2);
+}
+
+/* ---- dumps */
+
+static struct rpc_stream *stream_open(const char *method, const ProtobufCMessage *request)
+{
+	struct rpc_stream *stream = NULL;
+	struct error err = { 0 };
+
+	assert_int_equal(rpc_stream_open(channel, SERVICE, method, soon(), &stream, &err), 0);
+	assert_int_equal(rpc_stream_send(stream, request, &err), 0);
+	assert_int_equal(rpc_stream_half_close(stream, &err), 0);
+	return stream;
+}
+
+static struct rpc_stream *dump_open(Bpfleet__V1__Encoding encoding)
+{
+	Bpfleet__V1__DumpMapRequest request = BPFLEET__V1__DUMP_MAP_REQUEST__INIT;
+
+	request.map = MAP_NAME;
+	request.encoding = encoding;
+	return stream_open("DumpMap", &request.base);
+}
+
+static void a_dump_brings_every_entry_once(void **state)
+{
+	static uint8_t seen[N_ENTRIES];
+	struct rpc_stream *stream = dump_open(BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	ProtobufCMessage *message = NULL;
+	struct error err = { 0 };
+	size_t n = 0;
+	int r;
+
+	(void)state;
+	memset(seen, 0, sizeof(seen));
+	while ((r = rpc_stream_receive(stream, arena, &message, &err)) == 1) {
+		const Bpfleet__V1__DumpMapResponse *response =
+			(const Bpfleet__V1__DumpMapResponse *)message;
+
+		assert_true(response->entries.len <= 65536);
+		assert_int_equal(response->entries.len, 12 * (size_t)response->n_entries);
+		for (uint32_t i = 0; i < response->n_entries; i++) {
+			uint32_t key;
+
+			memcpy(&key, response->entries.data + 12 * (size_t)i, sizeof(key));
+			assert_true(key < N_ENTRIES);
+			n += !seen[key];
+			seen[key] = 1;
+		}
+	}
+	assert_int_equal(r, 0);
+	assert_int_equal(n, N_ENTRIES);
+	rpc_stream_free(stream);
+}
+
+static void a_dump_in_json_is_cut_into_messages_a_client_takes(void **state)
+{
+	struct rpc_stream *stream = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
+	ProtobufCMessage *message = NULL;
+	struct error err = { 0 };
+	size_t n = 0;
+	int r;
+
+	(void)state;
+	while ((r = rpc_stream_receive(stream, arena, &message, &err)) == 1) {
+		const Bpfleet__V1__DumpMapResponse *response =
+			(const Bpfleet__V1__DumpMapResponse *)message;
+
+		assert_true(protobuf_c_message_get_packed_size(message) < (1u << 20));
+		assert_int_equal(response->n_entries, response->n_json);
+		n += response->n_json;
+	}
+	assert_int_equal(r, 0);
+	assert_int_equal(n, N_ENTRIES);
+	rpc_stream_free(stream);
+}
+
+static void a_dump_that_nobody_reads_holds_up_nobody(void **state)
+{
+	struct rpc_stream *stream = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
+	const Bpfleet__V1__MapEntry *entry = NULL;
+
+	(void)state;
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(
+			lookup(MAP_NAME, 1, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+			ERROR_NONE);
+	rpc_stream_free(stream);
+}
+
+static void a_dump_under_way_ends_when_the_policy_takes_it_away(void **state)
+{
+	struct rpc_stream *stream = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
+	ProtobufCMessage *message = NULL;
+	struct error err = { 0 };
+	int r;
+
+	(void)state;
+	assert_int_equal(rpc_stream_receive(stream, arena, &message, &err), 1);
+	(void)pthread_mutex_lock(&front.core.lock);
+	front.core.maps[0].denied = true;
+	(void)pthread_mutex_unlock(&front.core.lock);
+	test_core_notice(&front.core, 2, 2, NULL);
+	do
+		r = rpc_stream_receive(stream, arena, &message, &err);
+	while (r == 1);
+	/* It may have been over before the notice came. */
+	assert_true(r == 0 || err.code == ERROR_PERMISSION_DENIED);
+	rpc_stream_free(stream);
+}
+
+/* ---- events */
+
+static struct rpc_stream *events_open(const char *source, Bpfleet__V1__Encoding encoding)
+{
+	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
+	ProtobufCMessage *message = NULL;
+	struct rpc_stream *stream;
+	struct error err = { 0 };
+
+	request.source = (char *)(uintptr_t)source;
+	request.encoding = encoding;
+	stream = stream_open("StreamEvents", &request.base);
+	if (rpc_stream_receive(stream, arena, &message, &err) != 1)
+		fail_msg("no sources: %s", err.message);
+	assert_int_equal(((Bpfleet__V1__StreamEventsResponse *)message)->sources->n_maps, 1);
+	assert_string_equal(((Bpfleet__V1__StreamEventsResponse *)message)->sources->maps[0]->name,
+			    RING_NAME);
+	return stream;
+}
+
+static const Bpfleet__V1__EventBatch *next_batch(struct rpc_stream *stream)
+{
+	ProtobufCMessage *message = NULL;
+	struct error err = { 0 };
+
+	if (rpc_stream_receive(stream, arena, &message, &err) != 1)
+		fail_msg("the stream ended: %s", err.message);
+	return ((Bpfleet__V1__StreamEventsResponse *)message)->batch;
+}
+
+/* Checks the framing of a packed batch of our records; returns the number in the first. */
+static uint64_t check_batch(const Bpfleet__V1__EventBatch *batch)
+{
+	uint64_t first = 0, number;
+	uint32_t length;
+
+	assert_int_equal(batch->events.len, 12 * (size_t)batch->n_events);
+	for (uint32_t i = 0; i < batch->n_events; i++) {
+		memcpy(&length, batch->events.data + 12 * (size_t)i, sizeof(length));
+		memcpy(&number, batch->events.data + 12 * (size_t)i + 4, sizeof(number));
+		assert_int_equal(length, 8);
+		if (i == 0)
+			first = number;
+		assert_int_equal(number, first + i);
+	}
+	return first;
+}
+
+static void events_come_in_order_and_what_was_before_does_not(void **state)
+{
+	struct rpc_stream *stream;
+	uint64_t n = 0;
+
+	(void)state;
+	test_produce(producer_fd, 100);
+	stream = events_open("instances/i", BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	test_produce(producer_fd, 1000);
+	while (n < 1000) {
+		const Bpfleet__V1__EventBatch *batch = next_batch(stream);
+
+		assert_int_equal(check_batch(batch), 101 + n);
+		assert_int_equal(batch->first_sequence, n);
+		assert_int_equal(batch->subscriber_lost, 0);
+		assert_false(batch->kernel_lost_known);
+		n += batch->n_events;
+	}
+	rpc_stream_free(stream);
+}
+
+static void one_event_comes_within_the_latency_promised(void **state)
+{
+	struct rpc_stream *stream = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_JSON);
+	uint64_t began = clock_monotonic_ns();
+
+	(void)state;
+	test_produce(producer_fd, 1);
+	assert_int_equal(next_batch(stream)->n_json, 1);
+	assert_true(clock_monotonic_ns() - began < 500 * NS_PER_MS);
+	rpc_stream_free(stream);
+}
+
+static void drops_that_the_program_counts_are_told(void **state)
+{
+	uint64_t counted[2] = { 0, 77 };
+	uint32_t key = 0;
+	struct rpc_stream *stream;
+
+	(void)state;
+	front.core.counter_fd = counter_fd;
+	assert_int_equal(bpf_map_update_elem(counter_fd, &key, counted, BPF_ANY), 0);
+	stream = events_open("instances/i", BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	test_produce(producer_fd, 1);
+	{
+		const Bpfleet__V1__EventBatch *batch = next_batch(stream);
+
+		assert_true(batch->kernel_lost_known);
+		assert_int_equal(batch->kernel_lost, 77);
+	}
+	rpc_stream_free(stream);
+}
+
+static void a_slow_subscriber_loses_and_others_do_not(void **state)
+{
+	enum { TOTAL = 2000000, STEP = 2000 };
+	struct rpc_stream *slow = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	struct rpc_stream *fast = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	const Bpfleet__V1__EventBatch *batch = NULL;
+	uint64_t n_fast = 0, n_slow = 0, next = 0;
+
+	(void)state;
+	assert_int_equal(front.core.n_counters, 2);
+	for (uint64_t produced = 0; produced < TOTAL; produced += STEP) {
+		test_produce(producer_fd, STEP);
+		while (n_fast < produced + STEP) {
+			arena_free(arena);
+			arena = arena_new(1 << 20);
+			batch = next_batch(fast);
+			assert_int_equal(batch->first_sequence, n_fast);
+			assert_int_equal(batch->subscriber_lost, 0);
+			n_fast += batch->n_events;
+		}
+	}
+	assert_true(events_held_bytes(front.front->events) <= (size_t)5 << 20);
+	while (next < TOTAL) {
+		arena_free(arena);
+		arena = arena_new(1 << 20);
+		batch = next_batch(slow);
+		(void)check_batch(batch);
+		assert_true(batch->first_sequence >= next);
+		n_slow += batch->n_events;
+		next = batch->first_sequence + batch->n_events;
+	}
+	assert_true(batch->subscriber_lost > 0);
+	assert_int_equal(batch->subscriber_lost + n_slow, TOTAL);
+	rpc_stream_free(slow);
+	rpc_stream_free(fast);
+}
+
+static void events_of_an_unloaded_instance_end_after_the_last_one(void **state)
+{
+	struct rpc_stream *stream =
+		events_open("instances/i", BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	ProtobufCMessage *message = NULL;
+	struct error err = { 0 };
+	uint64_t n = 0;
+	int r;
+
+	(void)state;
+	test_produce(producer_fd, 500);
+	test_core_notice(&front.core, 2, 1, "instances/i");
+	while ((r = rpc_stream_receive(stream, arena, &message, &err)) == 1)
+		n += ((Bpfleet__V1__StreamEventsResponse *)message)->batch->n_events;
+	assert_int_equal(n, 500);
+	assert_int_equal(err.code, ERROR_NOT_FOUND);
+	assert_non_null(strstr(err.message, "unloaded"));
+	rpc_stream_free(stream);
+}
+
+static void events_end_when_the_policy_takes_them_away(void **state)
+{
+	struct rpc_stream *stream = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	ProtobufCMessage *message = NULL;
+	struct error err = { 0 };
+
+	(void)state;
+	test_core_notice(&front.core, 2, 2, NULL);
+	test_produce(producer_fd, 1);
+	assert_int_equal(next_batch(stream)->n_events, 1);
+	(void)pthread_mutex_lock(&front.core.lock);
+	front.core.maps[1].denied = true;
+	(void)pthread_mutex_unlock(&front.core.lock);
+	test_core_notice(&front.core, 3, 3, NULL);
+	assert_true(rpc_stream_receive(stream, arena, &message, &err) < 0);
+	assert_int_equal(err.code, ERROR_PERMISSION_DENIED);
+	rpc_stream_free(stream);
+}
+
+static void a_map_that_is_no_ring_buffer_has_no_events(void **state)
+{
+	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
+	ProtobufCMessage *message = NULL;
+	struct rpc_stream *stream;
+	struct error err = { 0 };
+
+	(void)state;
+	request.source = MAP_NAME;
+	stream = stream_open("StreamEvents", &request.base);
+	assert_true(rpc_stream_receive(stream, arena, &message, &err) < 0);
+	assert_int_equal(err.code, ERROR_MAP_TYPE_UNSUPPORTED);
+	rpc_stream_free(stream);
+}
+
+static void an_open_ring_is_closed_with_its_last_subscriber(void **state)
+{
+	struct rpc_stream *a = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	struct rpc_stream *b = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	uint64_t deadline = soon();
+
+	(void)state;
+	assert_int_equal(events_n_sources(front.front->events), 1);
+	rpc_stream_free(a);
+	test_produce(producer_fd, 1);
+	assert_int_equal(next_batch(b)->n_events, 1);
+	rpc_stream_free(b);
+	while (events_n_sources(front.front->events) > 0 && clock_monotonic_ns() < deadline)
+		continue;
+	assert_int_equal(events_n_sources(front.front->events), 0);
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(a_lookup_asks_core_once_and_reads_the_map_itself),
+		T(a_lookup_answers_in_json),
+		T(keys_that_do_not_fit_are_refused),
+		T(a_newer_policy_voids_grants_and_is_asked),
+		T(the_end_of_an_instance_voids_its_grants),
+		T(a_dump_brings_every_entry_once),
+		T(a_dump_in_json_is_cut_into_messages_a_client_takes),
+		T(a_dump_that_nobody_reads_holds_up_nobody),
+		T(a_dump_under_way_ends_when_the_policy_takes_it_away),
+		T(events_come_in_order_and_what_was_before_does_not),
+		T(one_event_comes_within_the_latency_promised),
+		T(drops_that_the_program_counts_are_told),
+		T(a_slow_subscriber_loses_and_others_do_not),
+		T(events_of_an_unloaded_instance_end_after_the_last_one),
+		T(events_end_when_the_policy_takes_them_away),
+		T(a_map_that_is_no_ring_buffer_has_no_events),
+		T(an_open_ring_is_closed_with_its_last_subscriber),
+	};
+	int fd = test_ring_buffer(4096);
+
+	if (fd < 0) {
+		printf("cannot create BPF maps: %s; run as root\n", strerror(-fd));
+		return 77;
+	}
+	(void)close(fd);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
