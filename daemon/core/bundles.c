@@ -75,7 +75,7 @@ static int check_space(struct core *core, size_t size, struct error *err)
 	if (total > core->config->limits.bundles_size_bytes)
 		return error_raise(err, ERROR_LIMIT_EXCEEDED,
 				   "stored bundles would take %" PRIu64
-				   " bytes, limits.bundles_size_bytes is %" PRIu64
+				   " bytes, limits.bundles_bytes is %" PRIu64
 				   "; remove some with `bpfleet remove`",
 				   total, core->config->limits.bundles_size_bytes);
 	return 0;

@@ -105,7 +105,7 @@ static int check_host(struct core *core, const struct request *request, const ch
 		return r;
 	if (counts.n_instances >= core->config->limits.n_instances)
 		return error_raise(err, ERROR_LIMIT_EXCEEDED,
-				   "%" PRIu64 " instances are loaded, limits.n_instances is %u",
+				   "%" PRIu64 " instances are loaded, limits.instances is %u",
 				   counts.n_instances, core->config->limits.n_instances);
 	if (label[0] == '\0')
 		return 0;

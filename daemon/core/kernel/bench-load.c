@@ -82,7 +82,7 @@ static int run(void)
 	return 0;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	return place_run(PLACE_ROOT, run);
+	return place_run(place_role(argc, argv), run);
 }
