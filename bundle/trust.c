@@ -215,8 +215,8 @@ static int verify_signatures(const struct trust *trust, const struct trust_blob 
 			     struct error *err)
 {
 	struct minisign_signature signature;
-	const struct trust_key *key;
-	char key_id[MINISIGN_KEY_ID_TEXT_LEN + 1];
+	const struct trust_key *key = NULL;
+	char key_id[MINISIGN_KEY_ID_TEXT_LEN + 1] = "";
 	int r;
 
 	for (size_t i = 0; i < n_signatures; i++) {
