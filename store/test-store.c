@@ -160,6 +160,59 @@ static void a_folder_that_is_missing_is_an_error(void **state)
 	assert_null(store);
 }
 
+/* Whether the section "## TABLE" of the document has a table row that names the column. */
+static bool document_has(const char *document, const char *table, const char *column)
+{
+	char heading[96], cell[96], name[96];
+	const char *line, *end;
+
+	(void)snprintf(heading, sizeof(heading), "\n## %s\n", table);
+	line = strstr(document, heading);
+	if (line == NULL)
+		return false;
+	end = strstr(line + strlen(heading), "\n## ");
+	for (line += strlen(heading); line != NULL && (end == NULL || line < end);
+	     line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (sscanf(line, "| %95[^|]|", cell) != 1)
+			continue;
+		for (char *at = cell, *rest; sscanf(at, "%95[a-z_0-9]", name) == 1; at = rest) {
+			if (strcmp(name, column) == 0)
+				return true;
+			rest = at + strlen(name);
+			rest += strspn(rest, ", ");
+		}
+	}
+	return false;
+}
+
+static void the_document_explains_every_column(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_fclose_ FILE *file = fopen("store/SCHEMA.md", "re");
+	_cleanup_free_ char *document = calloc(1, 65536), *columns = NULL;
+	int n = 0;
+
+	assert_non_null(file);
+	assert_non_null(document);
+	assert_in_range(fread(document, 1, 65535, file), 1000, 65534);
+	columns = fixture_sql_text(
+		f, "SELECT group_concat(t.name || ' ' || c.name, ';') FROM sqlite_schema t, "
+		   "pragma_table_info(t.name) c WHERE t.type IN ('table', 'view') "
+		   "AND t.name NOT LIKE 'sqlite%'");
+	for (char *save = NULL, *at = strtok_r(columns, ";", &save); at != NULL;
+	     at = strtok_r(NULL, ";", &save)) {
+		char table[64], column[64];
+
+		assert_int_equal(sscanf(at, "%63s %63s", table, column), 2);
+		if (!document_has(document, table, column))
+			fail_msg("SCHEMA.md does not explain %s.%s", table, column);
+		n++;
+	}
+	assert_true(n > 150);
+	assert_false(document_has(document, "links", "nothing"));
+}
+
 /* ---- meta */
 
 static void facts_of_the_node_are_kept(void **state)
@@ -459,6 +512,7 @@ int main(void)
 		TEST(a_damaged_table_of_state_is_found_at_open),
 		TEST(a_symbolic_link_is_not_followed),
 		TEST(a_folder_that_is_missing_is_an_error),
+		TEST(the_document_explains_every_column),
 		TEST(facts_of_the_node_are_kept),
 		TEST(objects_are_counted),
 		TEST(leaving_a_transaction_rolls_it_back),
