@@ -8,5 +8,5 @@ extern const struct sock_filter sandbox_filter_supervisor[], sandbox_filter_core
 extern const unsigned short sandbox_filter_supervisor_len, sandbox_filter_core_len,
 	sandbox_filter_front_len, sandbox_filter_resolver_len;
 
-/* Whether the processes stay dumpable: only in a build with sanitizers, which trace themselves. */
-extern const int sandbox_dumpable;
+/* 1 in a build with sanitizers, whose filters are wider and whose processes stay dumpable. */
+extern const int sandbox_sanitized;

@@ -114,7 +114,7 @@ int main(int argc, char **argv)
 	}
 	sanitized = strcmp(argv[2], "sanitized") == 0;
 	(void)fprintf(out, "#include \"daemon/sandbox/filters.h\"\n\n");
-	(void)fprintf(out, "const int sandbox_dumpable = %d;\n\n", sanitized);
+	(void)fprintf(out, "const int sandbox_sanitized = %d;\n\n", sanitized);
 	for (size_t i = 0; i < n_profiles; i++) {
 		_cleanup_(filter_release) scmp_filter_ctx filter =
 			seccomp_init(SCMP_ACT_ERRNO(EPERM));

@@ -21,7 +21,7 @@ static int enter(const struct sock_filter *filter, unsigned short len, struct er
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_raise_errno(err, ERROR_IO, errno, "PR_SET_NO_NEW_PRIVS");
-	if (prctl(PR_SET_DUMPABLE, sandbox_dumpable, 0, 0, 0) < 0)
+	if (prctl(PR_SET_DUMPABLE, sandbox_sanitized, 0, 0, 0) < 0)
 		return error_raise_errno(err, ERROR_IO, errno, "PR_SET_DUMPABLE");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
 		return error_raise_errno(err, ERROR_IO, errno, "install the seccomp filter");
@@ -54,4 +54,9 @@ int sandbox_enter_front(const struct sandbox_front *front, int *ret_landlock_abi
 	if (r < 0)
 		return r;
 	return enter(sandbox_filter_front, sandbox_filter_front_len, err);
+}
+
+bool sandbox_is_sanitized(void)
+{
+	return sandbox_sanitized != 0;
 }

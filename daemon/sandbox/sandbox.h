@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -70,3 +71,6 @@ struct sandbox_front {
  */
 int sandbox_enter_front(const struct sandbox_front *front, int *ret_landlock_abi,
 			struct error *err) _must_check_;
+
+/* Whether this build has sanitizers, which need address space, tracing and wider filters. */
+bool sandbox_is_sanitized(void);
