@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "bundle/parameter.h"
 #include "daemon/core/kernel/load-private.h"
-#include "decode/parameter.h"
 
 static size_t find_spec(const Bpfleet__V1__Manifest *manifest, const char *name)
 {
