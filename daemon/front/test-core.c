@@ -92,7 +92,7 @@ static void open_session(struct test_core *core, struct channel_frame *frame)
 
 	assert_int_equal(getrandom(session, sizeof(session), 0), sizeof(session));
 	assert_int_equal(getsockopt(frame->fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size), 0);
-	assert_int_equal(credentials.pid, getpid());
+	assert_int_equal(credentials.uid, getuid());
 	session[0] = 's';
 	opened.session = (ProtobufCBinaryData){ .len = sizeof(session), .data = session };
 	opened.identity = "uid:0";
