@@ -6,7 +6,7 @@
 #include "bundle/format.h"
 #include "bundle/hook.h"
 #include "bundle/name.h"
-#include "decode/parameter.h"
+#include "bundle/parameter.h"
 
 /* "manifest.programs[3]", the place that an error is about. */
 struct place {

@@ -269,7 +269,7 @@ int rpc_connection_new(struct rpc_loop *loop, int fd, const struct rpc_service *
 {
 	_cleanup_close_ int owned_fd = fd;
 	_cleanup_free_ struct rpc_connection *connection = NULL;
-	size_t max_message;
+	size_t max_message = 0;
 	int r;
 
 	if (rpc_loop_draining(loop))

@@ -3,7 +3,7 @@
 #include "base/error.h"
 #include "bundle/build/apply.h"
 #include "bundle/format.h"
-#include "decode/parameter.h"
+#include "bundle/parameter.h"
 #include "proto/arena.h"
 
 struct target {

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "bundle/format.h"
 #include "bundle/name.h"
-#include "decode/parameter.h"
+#include "bundle/parameter.h"
 
 /* Skips typedefs and the like; NULL for a broken chain. */
 static const struct btf_type *strip(const struct btf *btf, uint32_t id, bool *ret_const,

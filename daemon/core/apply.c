@@ -226,8 +226,25 @@ static int attach_one(struct apply *apply, struct apply_link *link, struct error
 	return r;
 }
 
+/* Default hooks of programs that this kernel does without are dropped from the plan. */
+static void drop_needless_links(struct apply *apply)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < apply->n_links; i++) {
+		struct apply_link *link = &apply->links[i];
+
+		if (link->by_default && apply->object->programs[link->program].fd < 0)
+			hook_free(link->hook);
+		else
+			apply->links[n++] = *link;
+	}
+	apply->n_links = n;
+}
+
 static int attach_all(struct apply *apply, struct error *err)
 {
+	drop_needless_links(apply);
 	for (size_t i = 0; i < apply->n_links; i++) {
 		struct apply_link *link = &apply->links[i];
 		struct error cause = { 0 };

@@ -132,6 +132,7 @@ static int plan_default_hooks(struct apply *apply, struct error *err)
 				r = apply_add_link(apply, NULL, (uint32_t)i, hook, err);
 			if (r < 0)
 				return r;
+			apply->links[apply->n_links - 1].by_default = true;
 			if (hook_kind(hook) == HOOK_UPROBE)
 				return error_raise(
 					err, ERROR_HOOK_NOT_ALLOWED,

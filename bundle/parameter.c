@@ -1,4 +1,4 @@
-#include "decode/parameter.h"
+#include "bundle/parameter.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

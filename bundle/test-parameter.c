@@ -1,4 +1,4 @@
-#include "decode/parameter.h"
+#include "bundle/parameter.h"
 
 #include <errno.h>
 #include <setjmp.h>
