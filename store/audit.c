@@ -244,7 +244,7 @@ int store_audit_list(struct store *store, const struct store_audit_filter *filte
 {
 	static const struct store_audit_filter all = {};
 	_cleanup_query_ struct query q = {};
-	void *rows;
+	void *rows = NULL;
 	int r;
 
 	if (filter == NULL)

@@ -219,7 +219,7 @@ int store_bundle_list(struct store *store, const char *after_name, const uint32_
 {
 	static const uint32_t zero[3] = {};
 	_cleanup_query_ struct query q = {};
-	void *rows;
+	void *rows = NULL;
 	int r;
 
 	query_start(&q, store, SQL_BUNDLE_LIST);
@@ -254,8 +254,8 @@ int store_bundle_read(struct store *store, const uint8_t digest[static STORE_DIG
 		      size_t size_bytes, struct error *err)
 {
 	sqlite3_blob *blob = NULL;
-	uint64_t size;
-	int64_t id;
+	uint64_t size = 0;
+	int64_t id = 0;
 	int r, rc;
 
 	r = bundle_id(store, digest, &id, &size, err);
@@ -278,7 +278,7 @@ int store_signature_list(struct store *store, const uint8_t digest[static STORE_
 			 struct store_signature **ret_rows, size_t *ret_n, struct error *err)
 {
 	_cleanup_query_ struct query q = {};
-	void *rows;
+	void *rows = NULL;
 	int r;
 
 	query_start(&q, store, SQL_SIGNATURE_LIST);
@@ -293,8 +293,8 @@ int store_btf_put(struct store_tx *tx, const uint8_t digest[static STORE_DIGEST_
 		  const char *object, const void *btf, size_t size_bytes, struct error *err)
 {
 	_cleanup_query_ struct query q = {};
-	uint64_t size;
-	int64_t id;
+	uint64_t size = 0;
+	int64_t id = 0;
 	int r;
 
 	query_start(&q, tx->store, SQL_BTF_PUT);

@@ -120,7 +120,7 @@ int store_change_list(struct store *store, uint64_t since_revision, size_t limit
 		      struct store_change **ret_rows, size_t *ret_n, struct error *err)
 {
 	_cleanup_query_ struct query q = {};
-	void *rows;
+	void *rows = NULL;
 	int r;
 
 	if (since_revision < store->now.changes_base || since_revision > store->now.revision)

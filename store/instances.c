@@ -241,7 +241,7 @@ int store_instance_list(struct store *store, const struct store_instance_filter 
 	static const struct store_instance_filter all = {};
 	static const uint32_t zero[3] = {};
 	_cleanup_query_ struct query q = {};
-	void *rows;
+	void *rows = NULL;
 	int r;
 
 	if (filter == NULL)
@@ -265,7 +265,7 @@ int store_parameter_list(struct store *store, const char *instance,
 			 struct store_parameter **ret_rows, size_t *ret_n, struct error *err)
 {
 	_cleanup_query_ struct query q = {};
-	void *rows;
+	void *rows = NULL;
 	int r;
 
 	query_start(&q, store, SQL_PARAMETER_LIST);

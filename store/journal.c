@@ -73,7 +73,7 @@ int store_op_list(struct store *store, uint64_t after_id, size_t limit, struct s
 		  size_t *ret_n, struct error *err)
 {
 	_cleanup_query_ struct query q = {};
-	void *rows;
+	void *rows = NULL;
 	int r;
 
 	query_start(&q, store, SQL_OP_LIST);

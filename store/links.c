@@ -132,7 +132,7 @@ int store_link_list(struct store *store, const struct store_link_filter *filter,
 {
 	static const struct store_link_filter all = {};
 	_cleanup_query_ struct query q = {};
-	void *rows;
+	void *rows = NULL;
 	int r;
 
 	if (filter == NULL)

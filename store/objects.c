@@ -110,7 +110,7 @@ int store_program_put(struct store_tx *tx, const struct store_program *row, stru
 int store_program_get(struct store *store, const char *instance, const char *name,
 		      struct store_program **ret, struct error *err)
 {
-	void *row;
+	void *row = NULL;
 	int r = object_get(store, &program_kind, instance, name, &row, err);
 
 	if (r == 0)
@@ -122,7 +122,7 @@ int store_program_list(struct store *store, const char *instance,
 		       const struct store_position *after, size_t limit,
 		       struct store_program **ret_rows, size_t *ret_n, struct error *err)
 {
-	void *rows;
+	void *rows = NULL;
 	int r = object_list(store, &program_kind, instance, after, limit, &rows, ret_n, err);
 
 	if (r == 0)
@@ -138,7 +138,7 @@ int store_map_put(struct store_tx *tx, const struct store_map *row, struct error
 int store_map_get(struct store *store, const char *instance, const char *name,
 		  struct store_map **ret, struct error *err)
 {
-	void *row;
+	void *row = NULL;
 	int r = object_get(store, &map_kind, instance, name, &row, err);
 
 	if (r == 0)
@@ -149,7 +149,7 @@ int store_map_get(struct store *store, const char *instance, const char *name,
 int store_map_list(struct store *store, const char *instance, const struct store_position *after,
 		   size_t limit, struct store_map **ret_rows, size_t *ret_n, struct error *err)
 {
-	void *rows;
+	void *rows = NULL;
 	int r = object_list(store, &map_kind, instance, after, limit, &rows, ret_n, err);
 
 	if (r == 0)
@@ -193,7 +193,7 @@ int store_entry_list(struct store *store, const char *instance, const char *map,
 		     size_t *ret_n, struct error *err)
 {
 	_cleanup_query_ struct query q = {};
-	void *rows;
+	void *rows = NULL;
 	int r;
 
 	query_start(&q, store, after != NULL ? SQL_ENTRY_LIST_AFTER : SQL_ENTRY_LIST);
