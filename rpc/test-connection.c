@@ -360,40 +360,63 @@ static void large_metadata_is_refused(void **state)
 	test_server_stop(server, 2000);
 }
 
+/* A gRPC message frame around a request for n answers of n_payload bytes. */
+static size_t feed_put(uint8_t *out, uint32_t stream, uint32_t n, size_t n_payload)
+{
+	echo_request request = BPFLEET__RPC__TEST__ECHO_REQUEST__INIT;
+	uint8_t payload[4096] = { 0 };
+	uint8_t message[sizeof(payload) + 64] = { 0 };
+	size_t size;
+
+	request.payload.data = payload;
+	request.payload.len = n_payload;
+	request.n = n;
+	size = protobuf_c_message_pack(&request.base, message + 5);
+	message[3] = (uint8_t)(size >> 8);
+	message[4] = (uint8_t)size;
+	return frame_put(out, FRAME_DATA, FLAG_END_STREAM, stream, message, size + 5);
+}
+
+/* Until nothing has been added for 300 ms; at most ten seconds. */
+static unsigned int settled(const atomic_uint *counter)
+{
+	unsigned int before = atomic_load(counter);
+
+	for (unsigned int i = 0; i < 33; i++) {
+		nap(300);
+		if (atomic_load(counter) == before)
+			break;
+		before = atomic_load(counter);
+	}
+	return before;
+}
+
 static void client_that_does_not_read_stops_the_sender(void **state)
 {
 	struct test_server *server = test_server_start(0, 0);
-	_cleanup_(rpc_channel_closep) struct rpc_channel *channel = NULL;
-	struct rpc_stream *streams[TEST_MAX_CALLS];
-	echo_request request = BPFLEET__RPC__TEST__ECHO_REQUEST__INIT;
-	static uint8_t payload[32768];
-	struct error error = { 0 };
-	unsigned int before, after;
+	static uint8_t bytes[TEST_MAX_CALLS * 5000];
+	size_t n = preface_put(bytes), heap;
+	int fd;
 
 	(void)state;
-	request.payload.data = payload;
-	request.payload.len = sizeof(payload);
-	request.n = 1000000;
-	assert_int_equal(rpc_channel_open(server->target, NULL, &channel, &error), 0);
-	for (size_t i = 0; i < TEST_MAX_CALLS; i++) {
-		assert_int_equal(
-			rpc_stream_open(channel, ECHO, "Feed", UINT64_MAX, &streams[i], &error), 0);
-		assert_int_equal(rpc_stream_send(streams[i], &request.base, &error), 0);
-	}
-	assert_true(test_wait(&server->n_begun, TEST_MAX_CALLS));
-	nap(300);
-	before = server->n_fed;
-	nap(300);
-	after = server->n_fed;
-	assert_int_equal(before, after);
-	assert_in_range(after, TEST_MAX_CALLS, 200 * TEST_MAX_CALLS);
-	assert_int_equal(server->max_queue, TEST_FEED_QUEUE);
 	assert_serves(server);
-	for (size_t i = 0; i < TEST_MAX_CALLS; i++) {
-		rpc_stream_cancel(streams[i]);
-		rpc_stream_free(streams[i]);
+	heap = heap_bytes();
+	fd = raw_connect(server);
+	for (uint32_t stream = 1; stream < 2 * TEST_MAX_CALLS; stream += 2) {
+		n += headers_put(bytes + n, stream, "/bpfleet.rpc.test.Echo/Feed", false);
+		n += feed_put(bytes + n, stream, 1000000, 4096);
 	}
-	assert_true(test_wait(&server->n_done, TEST_MAX_CALLS + 1));
+	assert_true(raw_send(fd, bytes, n));
+	assert_true(test_wait(&server->n_begun, TEST_MAX_CALLS + 1));
+	assert_in_range(settled(&server->n_fed), TEST_MAX_CALLS, 100 * TEST_MAX_CALLS);
+	assert_int_equal(server->max_queue, TEST_FEED_QUEUE);
+	if (heap > 0)
+		assert_in_range(heap_bytes(), 0, heap + CONNECTION_HEAP_MAX / 4);
+	assert_int_equal(server->n_done, 1);
+	assert_serves(server);
+	close(fd);
+	assert_true(test_wait(&server->n_done, TEST_MAX_CALLS + 2));
+	assert_int_equal(server->n_cancelled, TEST_MAX_CALLS);
 	test_server_stop(server, 2000);
 }
 
