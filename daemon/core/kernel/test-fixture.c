@@ -396,14 +396,17 @@ static int enter(enum place_role role, const char *root)
 		return cannot("find the running test");
 	place.program_dev = st.st_dev;
 	place.program_inode = st.st_ino;
+	/* Before the cgroup is entered, which must be empty to be removed. */
+	if (!start_helper())
+		return cannot("start a helper");
 	(void)snprintf(path, sizeof(path), "%s/cgroup.procs", place.cgroup);
 	(void)snprintf(pid, sizeof(pid), "%d", getpid());
 	if (!write_text(path, pid))
 		return cannot("enter a cgroup");
 	/* After the cgroup was entered: a socket belongs to the cgroup it was made in. */
 	send_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (send_fd < 0 || !start_helper())
-		return cannot("start a helper");
+	if (send_fd < 0)
+		return cannot("make a socket");
 	make_network();
 	if (drop && !drop_privileges())
 		return cannot("drop privileges");
@@ -452,7 +455,9 @@ int place_run(enum place_role role, int (*run)(void))
 	}
 	if (child < 0 || waitpid(child, &status, 0) < 0)
 		status = 1;
-	(void)rmdir(place.cgroup);
-	(void)rmdir(root);
+	if (rmdir(place.cgroup) < 0 || rmdir(root) < 0) {
+		(void)printf("something was left behind: %s\n", error_errno_name(errno));
+		return 1;
+	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
