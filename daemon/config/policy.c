@@ -144,7 +144,7 @@ static int read_row(const struct doc *doc, const struct doc_node *node, struct p
 		    struct error *err)
 {
 	static const char *const known[] = { "who", "may", "bundles", "owner" };
-	const struct doc_node *who, *may, *bundles;
+	const struct doc_node *who = NULL, *may = NULL, *bundles = NULL;
 	int r;
 
 	r = doc_check_keys(doc, node, known, ARRAY_SIZE(known), err);

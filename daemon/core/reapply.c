@@ -46,7 +46,7 @@ static void set_failed(struct reapply *reapply)
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
 	char reason[600];
 	struct error err = { 0 };
-	int r = store_tx_begin(reapply->core->store, STORE_TX_GROW, &tx, &err);
+	int r = store_tx_begin(reapply->core->store, STORE_TX_RELEASE, &tx, &err);
 
 	(void)snprintf(reason, sizeof(reason), "%s: %.500s", error_info(reapply->err.code)->reason,
 		       reapply->err.message);
@@ -108,7 +108,7 @@ static int record(struct reapply *reapply, struct error *err)
 
 	if (arena == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "record an instance");
-	r = store_tx_begin(core->store, STORE_TX_GROW, &tx, err);
+	r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
 	if (r >= 0)
 		r = apply_store_parts(reapply->apply, &tx, err);
 	if (r >= 0)
@@ -301,7 +301,7 @@ static void verify_done(struct job *job)
 static int mark_loading(struct core *core, const char *id, struct error *err)
 {
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
-	int r = store_tx_begin(core->store, STORE_TX_GROW, &tx, err);
+	int r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
 
 	if (r >= 0)
 		r = store_instance_set_state(&tx, id, INSTANCE_LOADING, NULL, err);

@@ -76,7 +76,7 @@ static int record(struct reattach *reattach, struct error *err)
 	/* Still waiting for the same thing is no change. */
 	if (!attached && strcmp(reason, reattach->reason) == 0)
 		return 0;
-	r = store_tx_begin(reattach->core->store, STORE_TX_GROW, &tx, err);
+	r = store_tx_begin(reattach->core->store, STORE_TX_RELEASE, &tx, err);
 	if (r >= 0)
 		r = store_link_update(&tx, &row, err);
 	if (r >= 0)

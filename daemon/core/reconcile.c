@@ -134,7 +134,7 @@ static int adopt_link(struct core *core, const struct store_link *row, struct er
 	state = state_of_view(&view);
 	if ((uint32_t)state == row->state && kernel_id == row->kernel_id)
 		return 0;
-	r = store_tx_begin(core->store, STORE_TX_GROW, &tx, err);
+	r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
 	if (r >= 0)
 		r = store_link_set_state(&tx, row->id, state, view.reason, err);
 	if (r >= 0)
