@@ -24,8 +24,8 @@
 
 #define SERVICE (&bpfleet__v1__node_service__descriptor)
 #ifdef __SANITIZE_ADDRESS__
-#define GROWTH_MAX ((size_t)640 << 20) /* freed memory is kept aside, up to 256 MiB, and shadowed \
-					*/
+/* Freed memory is kept aside, up to 256 MiB, and shadowed. */
+#define GROWTH_MAX ((size_t)640 << 20)
 #else
 #define GROWTH_MAX ((size_t)32 << 20)
 #endif
@@ -520,6 +520,21 @@ static void stopping_ends_watches_and_answers_what_is_under_way(void **state)
 	test_front_stop(&front);
 }
 
+/* In place of test_front_stop(): front has ended by itself, for the want of a core. */
+static void expect_front_gave_up(void)
+{
+	assert_int_equal(pthread_join(front.thread, NULL), 0);
+	assert_true(front.result < 0);
+	front_free(front.front);
+	assert_int_equal(pthread_join(front.core.thread, NULL), 0);
+	channel_free(front.core.channel);
+	(void)close(front.core.wake_fd);
+	(void)unlink(front.path);
+	(void)unlink(front.fd_path);
+	(void)rmdir(front.directory);
+	test_assert_no_leaked_fds(&front);
+}
+
 static void the_end_of_core_ends_front_and_its_calls(void **state)
 {
 	struct rpc_stream *load[1];
@@ -537,16 +552,33 @@ static void the_end_of_core_ends_front_and_its_calls(void **state)
 	assert_int_equal(err.code, ERROR_UNAVAILABLE);
 	rpc_stream_free(load[0]);
 	rpc_channel_close(channel);
-	assert_int_equal(pthread_join(front.thread, NULL), 0);
-	assert_true(front.result < 0);
-	front_free(front.front);
-	assert_int_equal(pthread_join(front.core.thread, NULL), 0);
-	channel_free(front.core.channel);
-	(void)close(front.core.wake_fd);
-	(void)unlink(front.path);
-	(void)unlink(front.fd_path);
-	(void)rmdir(front.directory);
-	test_assert_no_leaked_fds(&front);
+	expect_front_gave_up();
+}
+
+static void a_core_of_another_version_is_not_served_with(void **state)
+{
+	const struct test_options options = { .no_hello = true };
+	struct error err = { 0 };
+
+	(void)state;
+	test_front_start(&front, &options);
+	assert_int_equal(channel_hello(front.core.channel, "another", 16, &err), 0);
+	expect_front_gave_up();
+}
+
+static void an_answer_to_nothing_ends_front(void **state)
+{
+	Bpfleet__Ipc__Frame frame = BPFLEET__IPC__FRAME__INIT;
+	Bpfleet__Ipc__Reply reply = BPFLEET__IPC__REPLY__INIT;
+	struct error err = { 0 };
+
+	(void)state;
+	test_front_start(&front, NULL);
+	reply.id = 77;
+	frame.kind_case = BPFLEET__IPC__FRAME__KIND_REPLY;
+	frame.reply = &reply;
+	assert_int_equal(channel_send(front.core.channel, &frame, NULL, 0, -1, &err), 0);
+	expect_front_gave_up();
 }
 
 /* ---- hostile clients */
@@ -808,6 +840,8 @@ int main(void)
 		T(a_watch_from_too_long_ago_has_expired),
 		T(stopping_ends_watches_and_answers_what_is_under_way),
 		T(the_end_of_core_ends_front_and_its_calls),
+		T(a_core_of_another_version_is_not_served_with),
+		T(an_answer_to_nothing_ends_front),
 		T(connections_are_bounded_whatever_comes),
 		T(slow_lorises_of_one_uid_do_not_shut_out_what_has_a_connection),
 		T(a_ticket_is_redeemed_for_a_descriptor),
