@@ -207,6 +207,22 @@ int cli_subscribe(struct cli *cli, const char *method, const ProtobufCMessage *r
 	return r;
 }
 
+uint64_t cli_deadline(const struct cli *cli)
+{
+	uint64_t duration = cli_number(&cli->args, OPTION_DURATION, 0);
+
+	return cli_has(&cli->args, OPTION_DURATION) ? clock_monotonic_ns() + duration : UINT64_MAX;
+}
+
+int cli_stream_end(const struct cli *cli, int r, uint64_t deadline, struct error *err)
+{
+	if (r >= 0 || cli_interrupted(cli))
+		return 0;
+	if (deadline != UINT64_MAX && err->code == ERROR_DEADLINE_EXCEEDED)
+		return 0;
+	return node_explain(cli->node, r, err);
+}
+
 /* ---- output */
 
 int cli_sheet(const struct cli *cli, struct sheet **ret, struct error *err)

@@ -69,6 +69,14 @@ bool cli_wait(const struct cli *cli, unsigned int ms);
 _must_check_ int cli_subscribe(struct cli *cli, const char *method, const ProtobufCMessage *request,
 			       uint64_t deadline, struct rpc_stream **ret, struct error *err);
 
+/* When --duration is over, as a deadline; UINT64_MAX without it. */
+uint64_t cli_deadline(const struct cli *cli);
+/*
+ * What the end of a followed stream means, r being what ended it: 0 for a signal, for a deadline of
+ * --duration that has passed, and for the stream's own end; else the error.
+ */
+_must_check_ int cli_stream_end(const struct cli *cli, int r, uint64_t deadline, struct error *err);
+
 /* ---- output */
 
 /* A sheet for stdout in this command line's style; OUT_OF_MEMORY. */

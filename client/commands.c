@@ -191,7 +191,7 @@ static const struct cli_command commands[] = {
 	{ "version", "Show the version", .run = cmd_version },
 	{ "help", "Show how bpfleet or one of its commands is used",
 	  .arguments = ARGUMENTS({ "COMMAND", 0, 2, CLI_COMPLETE_COMMAND, .help = "a command" }),
-	  .options = OPTIONS({ OPTION_NAME, "format", 0, CLI_CHOICE, .metavar = "FORMAT", .choices = "text|markdown|man", .fallback = "text", .help = "markdown prints docs/cli.md, man prints bpfleet.1; of all commands" }),
+	  .options = OPTIONS({ OPTION_FORMAT, "format", 0, CLI_CHOICE, .metavar = "FORMAT", .choices = "text|markdown|man", .fallback = "text", .help = "markdown prints docs/cli.md, man prints bpfleet.1; of all commands" }),
 	  .run = cmd_help },
 	{ "completion", "Print a shell's completion script",
 	  .arguments = ARGUMENTS({ "SHELL", 1, 1, CLI_COMPLETE_CHOICES, .choices = "bash", .help = "the shell" }),

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/version.h"
 #include "client/lib.h"
 
 const char *bpfleet_version(void)
