@@ -29,6 +29,7 @@
 
 #define CHORES_NS (10 * NS_PER_SEC)
 #define PURGE_AT_ONCE 256
+#define AUDIT_ROWS_CHECKED 64
 /* Parsed bundles kept in memory: enough for what is loaded over and over. */
 #define TRUSTED_BYTES_MAX ((size_t)4 << 20)
 /* A bundle of the audit log's row is about 400 bytes with its indices. */
@@ -349,6 +350,21 @@ static int open_store(struct core *core, struct error *err)
 	return r;
 }
 
+/* A log that was tampered with is no reason to stand still: it is shown, and goes on from there. */
+static int check_audit(struct core *core, struct error *err)
+{
+	struct store_audit_verdict verdict = { 0 };
+	int r = store_audit_verify_tail(core->store, AUDIT_ROWS_CHECKED, &verdict, err);
+
+	if (r < 0 || verdict.broken_sequence == 0)
+		return r;
+	(void)snprintf(core->audit_alarm, sizeof(core->audit_alarm),
+		       "the audit log was altered at row %llu: %.120s",
+		       (unsigned long long)verdict.broken_sequence, verdict.what);
+	log_line(LOG_LEVEL_ERROR, "%s", core->audit_alarm);
+	return 0;
+}
+
 static int start_parts(struct core *core, const struct core_options *options, struct error *err)
 {
 	const struct supervisor_handler handler = { on_new_front, on_reload, on_supervisor_gone,
@@ -396,6 +412,8 @@ int core_start(struct core *core, const struct core_options *options, struct err
 	r = read_boot_id(core, err);
 	if (r >= 0)
 		r = open_store(core, err);
+	if (r >= 0)
+		r = check_audit(core, err);
 	if (r >= 0)
 		r = start_parts(core, options, err);
 	if (r >= 0)

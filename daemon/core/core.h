@@ -45,6 +45,7 @@ struct core {
 	struct policy *policy;
 	uint64_t policy_epoch; /* counts the policies and trusts of this process */
 	struct trusted_bundles *bundles;
+	char audit_alarm[256]; /* what is wrong with the audit log; empty: nothing was found */
 	char trust_alarm[256]; /* why the files on disk are not in force; empty: they are */
 
 	struct channel *front; /* NULL: none at the moment */

@@ -40,9 +40,11 @@ static int fill_alarms(struct request *request, Bpfleet__V1__GetStatusResponse *
 {
 	const struct core *core = request->core;
 
-	response->alarms = arena_alloc(request->arena, 2 * sizeof(*response->alarms));
+	response->alarms = arena_alloc(request->arena, 3 * sizeof(*response->alarms));
 	if (response->alarms == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "tell the status");
+	if (core->audit_alarm[0] != '\0')
+		response->alarms[response->n_alarms++] = (char *)(uintptr_t)core->audit_alarm;
 	if (core->trust_alarm[0] != '\0')
 		response->alarms[response->n_alarms++] = (char *)(uintptr_t)core->trust_alarm;
 	if (core->held_by_owner)
