@@ -10,3 +10,6 @@ extern const unsigned short sandbox_filter_supervisor_len, sandbox_filter_core_l
 
 /* 1 in a build with sanitizers, whose filters are wider and whose processes stay dumpable. */
 extern const int sandbox_sanitized;
+
+/* 1 once this process is locked in. */
+extern int sandbox_entered;

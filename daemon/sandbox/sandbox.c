@@ -11,6 +11,8 @@
 #include "daemon/sandbox/filters.h"
 #include "daemon/sandbox/landlock.h"
 
+int sandbox_entered;
+
 static int enter(const struct sock_filter *filter, unsigned short len, struct error *err)
 {
 	struct sock_fprog program = {
@@ -25,6 +27,7 @@ static int enter(const struct sock_filter *filter, unsigned short len, struct er
 		return error_raise_errno(err, ERROR_IO, errno, "PR_SET_DUMPABLE");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
 		return error_raise_errno(err, ERROR_IO, errno, "install the seccomp filter");
+	sandbox_entered = 1;
 	return 0;
 }
 
