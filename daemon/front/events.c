@@ -288,6 +288,22 @@ static int ask_about(struct stream *stream, const char *method, core_reply_fn fn
 	return job_ask_message(&stream->job, method, &request.base, fn, err);
 }
 
+/* Without BTF the records are shown in hex: no reason to fail. */
+static void on_btf(void *arg, const struct core_reply *reply)
+{
+	struct stream *stream = arg;
+	struct error err = { 0 };
+	int r = 0;
+
+	stream->job.asked = 0;
+	if (reply->error == NULL)
+		r = grant_take_btf(stream->grants[stream->asking], reply, &err);
+	if (r == 0)
+		r = ask_about(stream, "GrantCounter", on_counter, &err);
+	if (r < 0)
+		stream_fail(stream, &err);
+}
+
 static int take_grant(struct stream *stream, const struct core_reply *reply, struct error *err)
 {
 	struct front *front = stream->job.front;
@@ -305,6 +321,12 @@ static int take_grant(struct stream *stream, const struct core_reply *reply, str
 	if (stream->grants[i] != NULL)
 		return stream_go_on(stream, err);
 	stream->grants[i] = TAKE_PTR(grant);
+	if (grant_lacks_btf(stream->grants[i])) {
+		Bpfleet__V1__GetMapRequest request = BPFLEET__V1__GET_MAP_REQUEST__INIT;
+
+		request.name = stream->grants[i]->map->name;
+		return job_ask_message(&stream->job, "GetMap", &request.base, on_btf, err);
+	}
 	return ask_about(stream, "GrantCounter", on_counter, err);
 }
 

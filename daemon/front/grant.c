@@ -91,10 +91,42 @@ void grant_unref(struct grant *grant)
 	if (grant == NULL || --grant->n_refs > 0)
 		return;
 	decoder_free(grant->decoder);
+	free(grant->own_btf);
 	arena_free(grant->arena);
 	if (grant->fd >= 0)
 		(void)close(grant->fd);
 	free(grant);
+}
+
+bool grant_lacks_btf(const struct grant *grant)
+{
+	return grant->n_btf == 0 &&
+	       (grant->map->key_type_id != 0 || grant->map->value_type_id != 0 ||
+		grant->map->event_type_id != 0);
+}
+
+int grant_take_btf(struct grant *grant, const struct core_reply *reply, struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena =
+		arena_new(2 * reply->body_size + CHANNEL_FRAME_MAX);
+	const Bpfleet__V1__GetMapResponse *response;
+	ProtobufCMessage *message = NULL;
+
+	if (arena == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a map's types");
+	if (arena_unpack(arena, &bpfleet__v1__get_map_response__descriptor, reply->body,
+			 reply->body_size, &message, err) < 0)
+		return error_raise(err, ERROR_PROTOCOL, "core's answer to GetMap is malformed");
+	response = (const Bpfleet__V1__GetMapResponse *)message;
+	if (response->btf.len == 0)
+		return 0;
+	grant->own_btf = malloc(response->btf.len);
+	if (grant->own_btf == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a map's types");
+	memcpy(grant->own_btf, response->btf.data, response->btf.len);
+	grant->btf = grant->own_btf;
+	grant->n_btf = response->btf.len;
+	return 0;
 }
 
 int grant_decoder(struct grant *grant, const struct decoder **ret, struct error *err)

@@ -31,6 +31,7 @@ struct grant {
 	const Bpfleet__V1__Map *map;
 	const uint8_t *btf;
 	size_t n_btf;
+	uint8_t *own_btf;	 /* when it did not come with the grant */
 	struct decoder *decoder; /* NULL until grant_decoder() */
 	struct mapread_map shape;
 	int fd;
@@ -65,6 +66,12 @@ struct grant *grant_ref(struct grant *grant);
 /* NULL is fine. */
 void grant_unref(struct grant *grant);
 DEFINE_CLEANUP(struct grant, grant_unref)
+
+/* The map has types, but their BTF was too large to come along: it is asked for with GetMap. */
+bool grant_lacks_btf(const struct grant *grant);
+/* Takes it from core's GetMapResponse. Errors: PROTOCOL, OUT_OF_MEMORY. */
+_must_check_ int grant_take_btf(struct grant *grant, const struct core_reply *reply,
+				struct error *err);
 
 /* The decoder of the map's types, made at the first use. Errors as decoder_new(). */
 _must_check_ int grant_decoder(struct grant *grant, const struct decoder **ret, struct error *err);

@@ -22,6 +22,7 @@ struct read {
 	struct job job;
 	const char *name; /* of the map, as the client said it */
 	unsigned int n_tries;
+	struct grant *untyped; /* waits for its BTF */
 	int (*serve)(struct read *read, struct grant *grant, struct error *err);
 };
 
@@ -37,6 +38,35 @@ static int read_ask(struct read *read, struct error *err)
 	return job_ask_message(&read->job, "GrantMap", &request.base, on_granted, err);
 }
 
+static int read_serve(struct read *read, struct grant *grant, struct error *err)
+{
+	struct front *front = read->job.front;
+
+	/* After a change of policy since then, what comes next asks again. */
+	if (grant->policy_epoch >= front->policy_epoch)
+		grants_keep(front->grants, read->job.session, read->name, grant);
+	else
+		grant->voided = true;
+	return read->serve(read, grant, err);
+}
+
+/* Without BTF the map is shown in hex: no reason to fail. */
+static void on_btf(void *arg, const struct core_reply *reply)
+{
+	struct read *read = arg;
+	_cleanup_(grant_unrefp) struct grant *grant = TAKE_PTR(read->untyped);
+	struct error err = { 0 };
+	int r = 0;
+
+	read->job.asked = 0;
+	if (reply->error == NULL)
+		r = grant_take_btf(grant, reply, &err);
+	if (r == 0)
+		r = read_serve(read, grant, &err);
+	if (r < 0)
+		job_fail(&read->job, &err);
+}
+
 static int read_granted(struct read *read, const struct core_reply *reply, struct error *err)
 {
 	struct front *front = read->job.front;
@@ -50,8 +80,14 @@ static int read_granted(struct read *read, const struct core_reply *reply, struc
 			return read_ask(read, err);
 		return error_raise(err, ERROR_UNAVAILABLE, "the policy keeps changing; retry");
 	}
-	grants_keep(front->grants, read->job.session, read->name, grant);
-	return read->serve(read, grant, err);
+	if (grant_lacks_btf(grant)) {
+		Bpfleet__V1__GetMapRequest request = BPFLEET__V1__GET_MAP_REQUEST__INIT;
+
+		request.name = grant->map->name;
+		read->untyped = TAKE_PTR(grant);
+		return job_ask_message(&read->job, "GetMap", &request.base, on_btf, err);
+	}
+	return read_serve(read, grant, err);
 }
 
 static void on_granted(void *arg, const struct core_reply *reply)
@@ -214,6 +250,17 @@ void lookup_on_call(struct rpc_call *call, const ProtobufCMessage *request, void
 		return;
 	}
 	read_start(&lookup->read);
+}
+
+void lookup_on_done(struct rpc_call *call, void *user)
+{
+	struct lookup *lookup = rpc_call_state(call);
+
+	(void)user;
+	if (lookup == NULL)
+		return;
+	grant_unref(lookup->read.untyped);
+	job_free(&lookup->read.job);
 }
 
 /* ---- DumpMap */
@@ -382,5 +429,6 @@ void dump_on_done(struct rpc_call *call, void *user)
 	mapread_dump_free(dump->cursor);
 	grant_unref(dump->grant);
 	grant_unref(dump->permit);
+	grant_unref(dump->read.untyped);
 	job_free(&dump->read.job);
 }

@@ -127,6 +127,8 @@ static void grant_map(struct test_core *core, struct channel_frame *frame, bool 
 		description.type = map->events ? "ringbuf" : "hash";
 		description.key_size = map->events ? 0 : 4;
 		description.value_size = map->events ? 0 : 8;
+		description.key_type_id = core->btf != NULL ? 1 : 0;
+		description.value_type_id = core->btf != NULL ? 2 : 0;
 		granted.map = &description;
 		granted.policy_epoch = core->policy_epoch;
 		answer.fd = map->fd;
@@ -224,6 +226,7 @@ static void other(struct test_core *core, const Bpfleet__Ipc__Request *request)
 {
 	Bpfleet__V1__GetStatusResponse status = BPFLEET__V1__GET_STATUS_RESPONSE__INIT;
 	Bpfleet__V1__AttachResponse attached = BPFLEET__V1__ATTACH_RESPONSE__INIT;
+	Bpfleet__V1__GetMapResponse map = BPFLEET__V1__GET_MAP_RESPONSE__INIT;
 	struct answer answer = { .message = &status.base, .fd = -1 };
 
 	status.version = "clay";
@@ -233,6 +236,10 @@ static void other(struct test_core *core, const Bpfleet__Ipc__Request *request)
 		core->resolved = request->resolved != NULL ? *request->resolved
 							   : (Bpfleet__Ipc__ResolvedTarget){ 0 };
 		answer.message = &attached.base;
+	} else if (strcmp(request->method, "GetMap") == 0) {
+		map.btf = (ProtobufCBinaryData){ .len = core->n_btf,
+						 .data = (uint8_t *)(uintptr_t)core->btf };
+		answer.message = &map.base;
 	} else if (strcmp(request->method, "GetInstance") == 0) {
 		answer = (struct answer){ .reason = "NOT_FOUND", .fd = -1 };
 		(void)atomic_fetch_add(&core->n_denied, 1);

@@ -39,6 +39,8 @@ struct test_core {
 	struct test_map maps[TEST_MAPS_MAX];
 	size_t n_maps;
 	int counter_fd;
+	const uint8_t *btf; /* of types 1 (key) and 2 (value), given by GetMap alone */
+	uint32_t n_btf;
 	uint64_t policy_epoch;
 	uint64_t revision;
 	uint64_t change_revisions[TEST_CHANGES_MAX];

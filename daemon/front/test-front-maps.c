@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -124,6 +125,24 @@ static void a_lookup_answers_in_json(void **state)
 	assert_non_null(strstr(entry->json, "\"key\":"));
 	assert_non_null(strstr(entry->json, "\"value\":"));
 	assert_int_equal(entry->value.len, 0);
+}
+
+static void types_too_large_for_a_grant_are_fetched(void **state)
+{
+	const Bpfleet__V1__MapEntry *entry = NULL;
+	struct btf *btf = btf__new_empty();
+
+	(void)state;
+	assert_int_equal(btf__add_int(btf, "unsigned int", 4, 0), 1);
+	assert_int_equal(btf__add_int(btf, "unsigned long", 8, 0), 2);
+	front.core.btf = btf__raw_data(btf, &front.core.n_btf);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(lookup(MAP_NAME, 7, BPFLEET__V1__ENCODING__ENCODING_JSON, &entry),
+				 ERROR_NONE);
+		assert_string_equal(entry->json, "{\"key\":7,\"value\":21}");
+	}
+	assert_int_equal(front.core.n_grants, 1);
+	btf__free(btf);
 }
 
 static void keys_that_do_not_fit_are_refused(void **state)
@@ -518,6 +537,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_lookup_asks_core_once_and_reads_the_map_itself),
 		T(a_lookup_answers_in_json),
+		T(types_too_large_for_a_grant_are_fetched),
 		T(keys_that_do_not_fit_are_refused),
 		T(a_newer_policy_voids_grants_and_is_asked),
 		T(the_end_of_an_instance_voids_its_grants),
