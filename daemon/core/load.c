@@ -502,7 +502,7 @@ static int begin(struct load *load, struct error *err)
 	struct request *request = load->request;
 	int r;
 
-	rules_note_signers(request, load->bundle);
+	rules_note_bundle(request, load->bundle);
 	r = rules_check_expiry(load->bundle->bundle->manifest, err);
 	if (r >= 0)
 		r = rules_check_floor(request->core, load->bundle->bundle->manifest, err);
@@ -515,6 +515,7 @@ static int begin(struct load *load, struct error *err)
 		if (message->lease_ttl_ns > 0)
 			load->lease_ends_at_ns = clock_realtime_ns() + message->lease_ttl_ns;
 	}
+	(void)snprintf(request->detail, sizeof(request->detail), "instances/%s", load->apply->id);
 	if (!message->validate_only)
 		r = record_intent(load, err);
 	core_step("load.intent");

@@ -43,18 +43,11 @@ void rules_note_bundle(struct request *request, const struct trusted_bundle *bun
 	const struct version version = { manifest->version->major, manifest->version->minor,
 					 manifest->version->patch };
 	const struct trust_verified *verified = bundle->verified;
-
-	resource_format_bundle(manifest->name, &version, request->object);
-	rules_note_signers(request, bundle);
-	request->digest = verified->digest;
-	request->has_digest = true;
-}
-
-void rules_note_signers(struct request *request, const struct trusted_bundle *bundle)
-{
-	const struct trust_verified *verified = bundle->verified;
 	size_t used = 0;
 
+	resource_format_bundle(manifest->name, &version, request->object);
+	request->digest = verified->digest;
+	request->has_digest = true;
 	for (size_t i = 0; i < verified->n_signers; i++) {
 		char key_id[MINISIGN_KEY_ID_TEXT_LEN + 1];
 

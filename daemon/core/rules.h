@@ -16,9 +16,6 @@ _must_check_ int rules_check_floor(struct core *core, const Bpfleet__V1__Manifes
 /* Puts name, digest and signers of a verified bundle into the request's audit row. */
 void rules_note_bundle(struct request *request, const struct trusted_bundle *bundle);
 
-/* Only the signers: where the object of the row is something else. */
-void rules_note_signers(struct request *request, const struct trusted_bundle *bundle);
-
 /* A stored bundle by resource name (without a version: the highest), for a verb. New (free()). */
 _must_check_ int rules_find_bundle(struct request *request, const char *name, enum policy_verb verb,
 				   struct store_bundle **ret, struct error *err);
