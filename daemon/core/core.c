@@ -346,7 +346,9 @@ static int open_store(struct core *core, struct error *err)
 	if (r >= 0)
 		r = store_meta_get(core->store, &meta, err);
 	if (r >= 0)
-		r = kernel_pins_open(core->config->bpffs_dir, meta.uuid, &core->pins, err);
+		/* The supervisor starts core in the bpffs directory, which may lie below a folder
+		 * of root's that core cannot pass. */
+		r = kernel_pins_open(".", meta.uuid, &core->pins, err);
 	return r;
 }
 

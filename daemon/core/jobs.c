@@ -64,11 +64,9 @@ static void *worker(void *data)
 			(void)pthread_cond_wait(&jobs->more, &jobs->lock);
 		if (job == NULL)
 			break;
-		if (!jobs->stopping) {
-			(void)pthread_mutex_unlock(&jobs->lock);
-			job->work(job);
-			(void)pthread_mutex_lock(&jobs->lock);
-		}
+		(void)pthread_mutex_unlock(&jobs->lock);
+		job->work(job);
+		(void)pthread_mutex_lock(&jobs->lock);
 		queue_push(&jobs->ran, job);
 		(void)!write(jobs->source.fd, &one, sizeof(one));
 	}
@@ -163,9 +161,13 @@ void jobs_free(struct jobs *jobs)
 	(void)pthread_mutex_unlock(&jobs->lock);
 	for (unsigned int i = 0; i < jobs->n_threads; i++)
 		(void)pthread_join(jobs->threads[i], NULL);
-	while ((job = queue_pop(&jobs->waiting)) != NULL)
-		queue_push(&jobs->ran, job);
 	finish_ran(jobs);
+	/* What `done` has submitted now, an undo for example, finds no worker any more. */
+	while ((job = queue_pop(&jobs->waiting)) != NULL) {
+		job->work(job);
+		queue_push(&jobs->ran, job);
+		finish_ran(jobs);
+	}
 	if (jobs->source.fd >= 0) {
 		loop_unwatch(jobs->loop, &jobs->source);
 		(void)close(jobs->source.fd);

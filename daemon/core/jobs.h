@@ -21,7 +21,7 @@ struct job {
 /* Starts n_workers threads named "worker-N". Errors: OUT_OF_MEMORY, IO. */
 _must_check_ int jobs_new(struct loop *loop, unsigned int n_workers, struct jobs **ret,
 			  struct error *err);
-/* Waits for the jobs under way, runs `done` of all that ran, and of those that did not start. */
+/* Finishes every job that was submitted, `work` and `done`, then ends the workers. */
 void jobs_free(struct jobs *jobs);
 DEFINE_CLEANUP(struct jobs, jobs_free)
 

@@ -1,6 +1,7 @@
 #include "daemon/core/loop.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/epoll.h>
 
 #include "base/clock.h"
@@ -10,7 +11,7 @@
 
 struct loop {
 	int epoll_fd;
-	bool stopped;
+	volatile sig_atomic_t stopped;
 	struct loop_timer *timers;
 	/* Events of the batch being served; a source unwatched meanwhile is struck out. */
 	struct epoll_event events[EVENTS_AT_ONCE];
@@ -115,9 +116,12 @@ static void run_timers(struct loop *loop)
 
 int loop_run(struct loop *loop, struct error *err)
 {
+	sigset_t none;
+
+	(void)sigemptyset(&none);
 	while (!loop->stopped) {
-		int n = epoll_wait(loop->epoll_fd, loop->events, EVENTS_AT_ONCE,
-				   clock_poll_ms(next_deadline(loop)));
+		int n = epoll_pwait(loop->epoll_fd, loop->events, EVENTS_AT_ONCE,
+				    clock_poll_ms(next_deadline(loop)), &none);
 
 		if (n < 0 && errno != EINTR)
 			return error_raise_errno(err, ERROR_IO, errno, "wait for events");
@@ -136,5 +140,5 @@ int loop_run(struct loop *loop, struct error *err)
 
 void loop_stop(struct loop *loop)
 {
-	loop->stopped = true;
+	loop->stopped = 1;
 }

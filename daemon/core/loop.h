@@ -36,6 +36,9 @@ void loop_unwatch(struct loop *loop, struct loop_fd *source);
 void loop_set_timer(struct loop *loop, struct loop_timer *timer, uint64_t deadline);
 void loop_unset_timer(struct loop *loop, struct loop_timer *timer);
 
-/* Runs until loop_stop(). Errors: IO. */
+/*
+ * Runs until loop_stop(). Signals are let through while it waits and only then, so the caller
+ * blocks them and their handlers may call loop_stop(). Errors: IO.
+ */
 _must_check_ int loop_run(struct loop *loop, struct error *err);
 void loop_stop(struct loop *loop);

@@ -52,9 +52,32 @@ static bool parse(int argc, char **argv, struct core_options *ret)
 	       ret->supervisor_fd >= 0;
 }
 
+static struct core core;
+
+static void on_term(int signal_number)
+{
+	(void)signal_number;
+	core.stopping = true;
+	if (core.loop != NULL)
+		loop_stop(core.loop);
+}
+
+/* Blocked from here on, in the workers too; the loop lets it in while it waits. */
+static void catch_term(void)
+{
+	struct sigaction action = { .sa_handler = on_term };
+	sigset_t term;
+
+	(void)sigemptyset(&term);
+	(void)sigaddset(&term, SIGTERM);
+	(void)sigprocmask(SIG_BLOCK, &term, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+}
+
 int main(int argc, char **argv)
 {
-	struct core core = { 0 };
 	struct core_options options;
 	struct error err = { 0 };
 	int r;
@@ -62,9 +85,7 @@ int main(int argc, char **argv)
 	log_init("bpfleet-core", LOG_LEVEL_INFO);
 	if (!parse(argc, argv, &options))
 		return usage();
-	/* The supervisor stops core by closing its end of their pair, after front has drained. */
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGINT, SIG_IGN);
+	catch_term();
 	(void)mallopt(M_ARENA_MAX, 2);
 	r = sandbox_enter_core(&err);
 	if (r >= 0)
