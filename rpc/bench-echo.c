@@ -1,7 +1,7 @@
 /*
- * bench-echo [SECONDS]: unary latency one at a time, unary calls a second with 64 outstanding, and
- * messages and bytes a second of a server stream, server and client in one process, as one JSON
- * line.
+ * bench-echo [SECONDS]: unary latency one at a time, unary calls a second with
+ * 64 outstanding, and messages and bytes a second of a server stream, server
+ * and client in one process, as one JSON line.
  */
 #include <pthread.h>
 #include <stdio.h>

@@ -94,7 +94,8 @@ static void message_drop(struct rpc_call *call)
 	arena_free(TAKE_PTR(call->arena));
 }
 
-/* Takes a call out of the list of those that wait for their turn; no harm if it is not in it. */
+/* Takes a call out of the list of those that wait for their turn; no harm if it
+ * is not in it. */
 static void waiting_leave(struct rpc_call *call)
 {
 	struct rpc_call **link = &call->connection->waiting;
@@ -117,7 +118,8 @@ static void waiting_serve(struct rpc_connection *connection)
 	call_serve(call);
 }
 
-/* The last event has come: tells the handler and lets go of everything but the object. */
+/* The last event has come: tells the handler and lets go of everything but the
+ * object. */
 static void call_end(struct rpc_call *call)
 {
 	struct rpc_connection *connection = call->connection;
@@ -459,8 +461,8 @@ static void received(struct rpc_event *event, bool ok)
 		message_deliver(call);
 	} else if (!call->finished) {
 		call->half_closed = true;
-		/* Nothing came because the call is over, which close_event will tell, or because
-		 * the client has no more to say. */
+		/* Nothing came because the call is over, which close_event will tell, or
+		 * because the client has no more to say. */
 		if (grpc_call_failed_before_recv_message(call->call) == 0)
 			half_closed(call);
 	}
@@ -515,13 +517,13 @@ static struct rpc_call *call_new(struct rpc_connection *connection, struct rpc_a
 		.call = TAKE_PTR(accept->call),
 		.metadata = accept->metadata,
 		.bytes = grpc_empty_slice(),
-		.close_event.fn = closed,
-		.receive_event.fn = received,
-		.send_event.fn = sent,
-		.status_event.fn = status_was_sent,
 		.status_message = grpc_empty_slice(),
 		.status_details = { .key = grpc_empty_slice(), .value = grpc_empty_slice() },
 	};
+	rpc_event_init(&call->close_event, connection->loop, closed);
+	rpc_event_init(&call->receive_event, connection->loop, received);
+	rpc_event_init(&call->send_event, connection->loop, sent);
+	rpc_event_init(&call->status_event, connection->loop, status_was_sent);
 	grpc_metadata_array_init(&accept->metadata);
 	call->queue_end = &call->queue;
 	call->next = connection->calls;

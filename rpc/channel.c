@@ -38,13 +38,15 @@ static grpc_channel *channel_create(const char *target, size_t max_message_bytes
 		arg_integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
 			    max_message_bytes > 0 ? max_message_bytes : MAX_MESSAGE_DEFAULT),
 		arg_integer(GRPC_ARG_MAX_METADATA_SIZE, MAX_METADATA_BYTES),
-		/* A connection is an identity and keeps leases: channels do not share one. */
+		/* A connection is an identity and keeps leases: channels do not share
+		   one. */
 		arg_integer(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
 		arg_integer(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_MIN_MS),
 		arg_integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, RECONNECT_MIN_MS),
 		arg_integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS),
 		arg_integer(GRPC_ARG_CLIENT_IDLE_TIMEOUT_MS, INT32_MAX),
-		/* A call may have been done when its connection broke; only the caller knows. */
+		/* A call may have been done when its connection broke; only the caller
+		   knows. */
 		arg_integer(GRPC_ARG_ENABLE_RETRIES, 0),
 		arg_integer(GRPC_ARG_ENABLE_CHANNELZ, 0),
 		{ .type = GRPC_ARG_STRING,

@@ -25,11 +25,13 @@ struct rpc_outcome {
 void rpc_outcome_init(struct rpc_outcome *outcome);
 void rpc_outcome_done(struct rpc_outcome *outcome);
 grpc_op rpc_outcome_op(struct rpc_outcome *outcome);
-/* 0 for success; else fills err, for an unreachable server with what connecting to it says. */
+/* 0 for success; else fills err, for an unreachable server with what connecting
+ * to it says. */
 int rpc_outcome_error(const struct rpc_channel *channel, const struct rpc_outcome *outcome,
 		      struct error *err);
 
-/* A call with a completion queue of its own, for plucking. Errors: INVALID_ARGUMENT (the method).
+/* A call with a completion queue of its own, for plucking. Errors:
+ * INVALID_ARGUMENT (the method).
  */
 int rpc_channel_call(struct rpc_channel *channel, const ProtobufCServiceDescriptor *service,
 		     const char *method, uint64_t deadline,

@@ -1,8 +1,9 @@
 /*
- * Blocking gRPC calls for protobuf-c services. A channel may be shared by threads; a stream may be
- * sent to, received from and cancelled by three different threads at once. Errors of the server
- * come back as the struct error that it raised; a daemon that cannot be reached is UNAVAILABLE with
- * a text that says why.
+ * Blocking gRPC calls for protobuf-c services. A channel may be shared by
+ * threads; a stream may be sent to, received from and cancelled by three
+ * different threads at once. Errors of the server come back as the struct error
+ * that it raised; a daemon that cannot be reached is UNAVAILABLE with a text
+ * that says why.
  */
 #pragma once
 
@@ -33,8 +34,8 @@ struct rpc_channel_options {
 };
 
 /*
- * A channel to "unix:/path". Connects at the first call, again after a loss. Options may be NULL.
- * Errors: INVALID_ARGUMENT (the target), OUT_OF_MEMORY.
+ * A channel to "unix:/path". Connects at the first call, again after a loss.
+ * Options may be NULL. Errors: INVALID_ARGUMENT (the target), OUT_OF_MEMORY.
  */
 _must_check_ int rpc_channel_open(const char *target, const struct rpc_channel_options *options,
 				  struct rpc_channel **ret, struct error *err);
@@ -43,24 +44,27 @@ void rpc_channel_close(struct rpc_channel *channel);
 DEFINE_CLEANUP(struct rpc_channel, rpc_channel_close)
 
 /*
- * One call with one answer, which is unpacked into the arena and lives as long. `method` is its
- * name as in the .proto file; deadline is CLOCK_MONOTONIC nanoseconds or UINT64_MAX. Any thread.
- * Errors: those of the server; UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED.
+ * One call with one answer, which is unpacked into the arena and lives as long.
+ * `method` is its name as in the .proto file; deadline is CLOCK_MONOTONIC
+ * nanoseconds or UINT64_MAX. Any thread. Errors: those of the server;
+ * UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED.
  */
 _must_check_ int rpc_unary(struct rpc_channel *channel, const ProtobufCServiceDescriptor *service,
 			   const char *method, const ProtobufCMessage *request, uint64_t deadline,
 			   struct arena *arena, ProtobufCMessage **ret_response, struct error *err);
 
-/* Opens a streaming call of any kind; free with rpc_stream_free(), which cancels what still runs.
+/* Opens a streaming call of any kind; free with rpc_stream_free(), which
+ * cancels what still runs.
  */
 _must_check_ int rpc_stream_open(struct rpc_channel *channel,
 				 const ProtobufCServiceDescriptor *service, const char *method,
 				 uint64_t deadline, struct rpc_stream **ret, struct error *err);
 
 /*
- * Sends one message; waits while the server does not read. When the call has ended with an error,
- * fails with that; when the server has ended it with success, or has an answer waiting, drops the
- * message and returns 0: rpc_stream_receive() tells.
+ * Sends one message; waits while the server does not read. When the call has
+ * ended with an error, fails with that; when the server has ended it with
+ * success, or has an answer waiting, drops the message and returns 0:
+ * rpc_stream_receive() tells.
  */
 _must_check_ int rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessage *message,
 				 struct error *err);
@@ -69,8 +73,8 @@ _must_check_ int rpc_stream_send(struct rpc_stream *stream, const ProtobufCMessa
 _must_check_ int rpc_stream_half_close(struct rpc_stream *stream, struct error *err);
 
 /*
- * Waits for the next message and unpacks it into the arena. 1: *ret is it; 0: the server ended the
- * call with success; negative: the call's error.
+ * Waits for the next message and unpacks it into the arena. 1: *ret is it; 0:
+ * the server ended the call with success; negative: the call's error.
  */
 _must_check_ int rpc_stream_receive(struct rpc_stream *stream, struct arena *arena,
 				    ProtobufCMessage **ret, struct error *err);
@@ -78,7 +82,8 @@ _must_check_ int rpc_stream_receive(struct rpc_stream *stream, struct arena *are
 /* Ends the call soon, whoever waits for it gets CANCELLED. Any thread. */
 void rpc_stream_cancel(struct rpc_stream *stream);
 
-/* Waits for the end of the call, dropping messages that still come; 0 or the call's error. */
+/* Waits for the end of the call, dropping messages that still come; 0 or the
+ * call's error. */
 _must_check_ int rpc_stream_finish(struct rpc_stream *stream, struct error *err);
 
 void rpc_stream_free(struct rpc_stream *stream);

@@ -1,24 +1,21 @@
 #define _GNU_SOURCE
 #include "rpc/server.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include <grpc/grpc_posix.h>
 #include <grpc/grpc_security.h>
 
 #include "base/error.h"
+#include "rpc/pump.h"
 #include "rpc/server-internal.h"
 
 #define MAX_CALLS_DEFAULT 64U
 #define MAX_METADATA_DEFAULT 8192U
-/* Calls that wait for their turn, and ended ones that are not free yet. gRPC holds a client that
- * keeps to the rules at max_calls; one that comes here with more than this on top of twice that
- * many does not. */
+/* Calls that wait for their turn, and ended ones that are not free yet. gRPC
+ * holds a client that keeps to the rules at max_calls; one that comes here with
+ * more than this on top of twice that many does not. */
 #define CALLS_SLACK 16U
 
 /* ---- services */
@@ -103,13 +100,12 @@ static int services_check(const struct rpc_service *const *services, size_t n_se
 
 static void connection_check_end(struct rpc_connection *connection)
 {
-	if (!connection->shutdown_done || connection->accept.posted || connection->n_calls > 0)
+	if (!connection->closed || !connection->shutdown_done || connection->accept.posted ||
+	    connection->n_calls > 0)
 		return;
 	rpc_loop_leave(connection->loop, &connection->member);
 	if (connection->options.on_closed != NULL)
 		connection->options.on_closed(connection, connection->user);
-	rpc_watch_free(connection->watch);
-	cleanup_closep(&connection->watch_fd);
 	grpc_server_destroy(connection->server);
 	grpc_call_details_destroy(&connection->accept.details);
 	grpc_metadata_array_destroy(&connection->accept.metadata);
@@ -123,6 +119,16 @@ static void shutdown_done(struct rpc_event *event, bool ok)
 
 	(void)ok;
 	connection->shutdown_done = true;
+	connection_check_end(connection);
+}
+
+static void closed(struct rpc_event *event, bool ok)
+{
+	struct rpc_connection *connection =
+		CONTAINER_OF(event, struct rpc_connection, closed_event);
+
+	(void)ok;
+	connection->closed = true;
 	connection_check_end(connection);
 }
 
@@ -140,10 +146,11 @@ void rpc_connection_close(struct rpc_connection *connection)
 	if (connection->closing)
 		return;
 	connection->closing = true;
-	rpc_watch_free(TAKE_PTR(connection->watch));
+	rpc_pump_close(TAKE_PTR(connection->pump));
 	rpc_connection_drain(connection);
 	grpc_server_cancel_all_calls(connection->server);
-	(void)shutdown(connection->watch_fd, SHUT_RDWR);
+	rpc_loop_poke(connection->loop);
+	rpc_event_raise(&connection->closed_event);
 }
 
 void rpc_connection_call_ended(struct rpc_connection *connection)
@@ -152,9 +159,8 @@ void rpc_connection_call_ended(struct rpc_connection *connection)
 	connection_check_end(connection);
 }
 
-static void hung_up(void *arg, uint32_t events)
+static void pump_ended(void *arg)
 {
-	(void)events;
 	rpc_connection_close(arg);
 }
 
@@ -191,6 +197,8 @@ static void accepted(struct rpc_event *event, bool ok)
 
 	if (ok && connection->n_calls >= 2 * connection->options.max_calls + CALLS_SLACK)
 		rpc_connection_close(connection);
+	if (ok && connection->pump != NULL)
+		rpc_pump_accepted(connection->pump);
 	if (ok)
 		rpc_call_begin(connection, accept);
 	accept->posted = false;
@@ -210,13 +218,16 @@ static void server_start(struct rpc_connection *connection, int fd, size_t max_m
 	grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
 	grpc_arg list[] = {
 		arg_integer(GRPC_ARG_MAX_CONCURRENT_STREAMS, connection->options.max_calls),
-		/* Ours is the limit of the row, with a better answer; this one bounds memory. */
+		/* Ours is the limit of the row, with a better answer; this one bounds
+		   memory. */
 		arg_integer(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, 2 * max_message),
 		arg_integer(GRPC_ARG_MAX_METADATA_SIZE, connection->options.max_metadata_bytes),
-		/* Windows stay at 64 KiB a stream; they would grow with the peer's appetite. */
+		/* Windows stay at 64 KiB a stream; they would grow with the peer's
+		   appetite. */
 		arg_integer(GRPC_ARG_HTTP2_BDP_PROBE, 0),
 		arg_integer(GRPC_ARG_ENABLE_CHANNELZ, 0),
-		/* Identity alone: a compressed message is a way to make us hold more than was sent.
+		/* Identity alone: a compressed message is a way to make us hold more than
+		 * was sent.
 		 */
 		arg_integer(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1),
 	};
@@ -230,24 +241,6 @@ static void server_start(struct rpc_connection *connection, int fd, size_t max_m
 	grpc_server_start(connection->server);
 	grpc_server_add_channel_from_fd(connection->server, fd, credentials);
 	grpc_server_credentials_release(credentials);
-}
-
-static int connection_prepare(struct rpc_connection *connection, int fd, struct error *err)
-{
-	int flags = fcntl(fd, F_GETFL);
-	int r;
-
-	connection->watch_fd = -1;
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-		return error_raise_errno(err, ERROR_IO, errno, "cannot serve a connection");
-	connection->watch_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (connection->watch_fd < 0)
-		return error_raise_errno(err, ERROR_IO, errno, "cannot serve a connection");
-	r = rpc_loop_watch(connection->loop, connection->watch_fd, EPOLLRDHUP, hung_up, connection,
-			   &connection->watch, err);
-	if (r < 0)
-		cleanup_closep(&connection->watch_fd);
-	return r;
 }
 
 static struct rpc_connection_options options_filled(const struct rpc_connection_options *options)
@@ -270,7 +263,7 @@ int rpc_connection_new(struct rpc_loop *loop, int fd, const struct rpc_service *
 	_cleanup_close_ int owned_fd = fd;
 	_cleanup_free_ struct rpc_connection *connection = NULL;
 	size_t max_message = 0;
-	int r;
+	int grpc_fd, r;
 
 	if (rpc_loop_draining(loop))
 		return error_raise(err, ERROR_UNAVAILABLE, "the server is stopping");
@@ -287,15 +280,17 @@ int rpc_connection_new(struct rpc_loop *loop, int fd, const struct rpc_service *
 		.n_services = n_services,
 		.options = options_filled(options),
 		.user = user,
-		.accept.event.fn = accepted,
-		.shutdown_event.fn = shutdown_done,
 	};
-	r = connection_prepare(connection, fd, err);
+	r = rpc_pump_open(loop, TAKE_FD(owned_fd), connection->options.max_calls + CALLS_SLACK,
+			  pump_ended, connection, &connection->pump, &grpc_fd, err);
 	if (r < 0)
 		return r;
+	rpc_event_init(&connection->accept.event, loop, accepted);
+	rpc_event_init(&connection->shutdown_event, loop, shutdown_done);
+	rpc_event_init(&connection->closed_event, loop, closed);
 	grpc_call_details_init(&connection->accept.details);
 	grpc_metadata_array_init(&connection->accept.metadata);
-	server_start(connection, TAKE_FD(owned_fd), max_message);
+	server_start(connection, grpc_fd, max_message);
 	rpc_loop_join(loop, &connection->member);
 	accept_post(connection);
 	*ret = TAKE_PTR(connection);

@@ -1,6 +1,7 @@
 #include "rpc/reflection.h"
 
-/* The file protoc wrote (RPC_DESCRIPTOR_SET, set by CMake), as read-only data. */
+/* The file protoc wrote (RPC_DESCRIPTOR_SET, set by CMake), as read-only data.
+ */
 __asm__(".pushsection .rodata, \"a\"\n"
 	".balign 16\n"
 	".global rpc_descriptor_set\n"

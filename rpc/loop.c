@@ -1,13 +1,13 @@
 #include "rpc/loop.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <linux/sockios.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 
 #include <grpc/grpc.h>
 #include <grpc/support/log.h>
@@ -18,7 +18,11 @@
 #include "rpc/internal.h"
 
 #define WATCH_BATCH 64
-#define N_IO_THREADS 2
+#define INBOX_ROUNDS 1000
+/* A socket that gRPC does not read although it was made to: how often, and then
+ * how long, to wait. */
+#define FEED_TRIES 200
+#define FEED_WAIT_MS 5
 
 struct task {
 	struct task *next;
@@ -37,40 +41,46 @@ struct rpc_watch {
 };
 
 /*
- * Three kinds of threads, of which only the loop's own runs callbacks:
- * - gRPC reads and parses on whatever thread polls, for as long as a peer keeps sending: a peer
- * that floods us would keep the loop inside gRPC, and its own limits from being applied. So the
- * loop's queue is one that does not poll, and threads of our own poll on another, `io_queue`, which
- * never has an event.
- * - gRPC takes no fd but its own sockets. The others are in epoll_fd, which one more thread only
- * waits for: it wakes the loop, which reads the events itself, and waits until that is done.
+ * The loop waits in its own epoll, and lets gRPC look at its sockets only after
+ * it has put something there itself (rpc/pump.h). Left to itself gRPC reads and
+ * parses for as long as a peer keeps sending, without coming back, so that no
+ * limit of ours is applied: a client that opened streams without end cost
+ * gigabytes, and all others their service.
+ *
+ * Completions come through a queue of the callback kind: as a rule while gRPC
+ * runs on the loop's thread, sometimes on another of its threads, which then
+ * wakes the loop.
  */
 struct rpc_loop {
 	grpc_completion_queue *queue;
 	grpc_completion_queue *io_queue;
-	pthread_t io_threads[N_IO_THREADS];
-	unsigned int n_io_threads;
-	grpc_channel *wake_channel;
-	grpc_call *wake_call;
-	struct rpc_event wake_event;
+	/* gRPC runs completions at once only inside of a call to it: so polling is
+	 * the completion of an empty batch, on a call that goes nowhere. */
+	grpc_channel *poll_channel;
+	grpc_call *poll_call;
+	grpc_completion_queue_functor poll_functor;
+	grpc_completion_queue_functor shutdown_functor;
 	int epoll_fd;
-	int quit_fd;
-	pthread_t poller;
-	bool has_poller;
+	int wake_fd;
 
 	pthread_mutex_t lock; /* over the next block, which other threads reach */
-	pthread_cond_t served;
+	pthread_cond_t queue_closed;
+	pthread_t thread;
+	bool queue_is_closed;
 	bool woken;
-	bool watches_ready;
-	bool quit;
 	bool stop_asked;
 	bool drain_asked;
 	uint64_t drain_deadline;
 	struct task *tasks;
 	struct task **tasks_end;
+	struct rpc_event *events;
+	struct rpc_event **events_end;
 
 	bool stopped;
 	bool draining;
+	unsigned int n_pokes;
+	struct rpc_feed *feeds;
+	unsigned int feed_tries;
 	struct rpc_timer *drain_timer;
 	struct rpc_timers timers;
 	struct rpc_member *members;
@@ -110,40 +120,130 @@ uint64_t rpc_time_to_ns(gpr_timespec time)
 	return (uint64_t)time.tv_sec * NS_PER_SEC + (uint64_t)time.tv_nsec;
 }
 
-/* ---- waking; an empty batch completes at once, whatever its call is */
+/* ---- what other threads do */
 
 static void wake_locked(struct rpc_loop *loop)
 {
-	if (loop->woken)
+	if (loop->woken || pthread_equal(pthread_self(), loop->thread))
 		return;
-	loop->woken = grpc_call_start_batch(loop->wake_call, NULL, 0, &loop->wake_event, NULL) ==
-		      GRPC_CALL_OK;
+	loop->woken = eventfd_write(loop->wake_fd, 1) == 0;
 }
 
-static void *poller_main(void *arg)
+static void event_completed(grpc_completion_queue_functor *functor, int ok)
 {
-	struct rpc_loop *loop = arg;
-	struct pollfd fds[2] = { { .fd = loop->epoll_fd, .events = POLLIN },
-				 { .fd = loop->quit_fd, .events = POLLIN } };
+	struct rpc_event *event = CONTAINER_OF(functor, struct rpc_event, functor);
+	struct rpc_loop *loop = event->loop;
 
-	for (;;) {
-		bool quit;
-
-		if (poll(fds, 2, -1) < 0)
-			continue;
-		pthread_mutex_lock(&loop->lock);
-		if ((fds[0].revents & POLLIN) != 0 && !loop->quit) {
-			loop->watches_ready = true;
-			wake_locked(loop);
-		}
-		while (loop->watches_ready && !loop->quit)
-			pthread_cond_wait(&loop->served, &loop->lock);
-		quit = loop->quit;
-		pthread_mutex_unlock(&loop->lock);
-		if (quit)
-			return NULL;
-	}
+	event->ok = ok != 0;
+	event->next = NULL;
+	pthread_mutex_lock(&loop->lock);
+	*loop->events_end = event;
+	loop->events_end = &event->next;
+	wake_locked(loop);
+	pthread_mutex_unlock(&loop->lock);
 }
+
+void rpc_event_init(struct rpc_event *event, struct rpc_loop *loop,
+		    void (*fn)(struct rpc_event *event, bool ok))
+{
+	*event = (struct rpc_event){
+		.functor = { .functor_run = event_completed, .inlineable = 1 },
+		.loop = loop,
+		.fn = fn,
+	};
+}
+
+void rpc_event_raise(struct rpc_event *event)
+{
+	event_completed(&event->functor, 1);
+}
+
+static void queue_was_closed(grpc_completion_queue_functor *functor, int ok)
+{
+	struct rpc_loop *loop = CONTAINER_OF(functor, struct rpc_loop, shutdown_functor);
+
+	(void)ok;
+	pthread_mutex_lock(&loop->lock);
+	loop->queue_is_closed = true;
+	pthread_cond_signal(&loop->queue_closed);
+	pthread_mutex_unlock(&loop->lock);
+}
+
+/* ---- gRPC's sockets */
+
+/* Handles at most one event of one socket. */
+static void poll_once(grpc_completion_queue_functor *functor, int ok)
+{
+	struct rpc_loop *loop = CONTAINER_OF(functor, struct rpc_loop, poll_functor);
+
+	(void)ok;
+	(void)grpc_completion_queue_next(loop->io_queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
+}
+
+static bool feed_is_empty(const struct rpc_feed *feed)
+{
+	int n = 0;
+
+	return ioctl(feed->fd, SIOCOUTQ, &n) < 0 || n == 0;
+}
+
+static void feeds_check(struct rpc_loop *loop)
+{
+	struct rpc_feed **link = &loop->feeds;
+
+	while (*link != NULL) {
+		struct rpc_feed *feed = *link;
+
+		if (!feed_is_empty(feed)) {
+			link = &feed->next;
+			continue;
+		}
+		*link = feed->next;
+		feed->listed = false;
+		loop->feed_tries = 0;
+		feed->on_empty(feed);
+	}
+	loop->feed_tries += loop->feeds != NULL;
+}
+
+static void grpc_run(struct rpc_loop *loop)
+{
+	unsigned int n = loop->n_pokes;
+
+	for (const struct rpc_feed *feed = loop->feeds; feed != NULL; feed = feed->next)
+		n++;
+	loop->n_pokes = 0;
+	for (unsigned int i = 0; n > 0 && i < n + 1; i++)
+		(void)grpc_call_start_batch(loop->poll_call, NULL, 0, &loop->poll_functor, NULL);
+	feeds_check(loop);
+}
+
+void rpc_loop_feed(struct rpc_loop *loop, struct rpc_feed *feed)
+{
+	if (feed->listed)
+		return;
+	feed->listed = true;
+	feed->next = loop->feeds;
+	loop->feeds = feed;
+}
+
+void rpc_loop_unfeed(struct rpc_loop *loop, struct rpc_feed *feed)
+{
+	struct rpc_feed **link = &loop->feeds;
+
+	while (*link != NULL && *link != feed)
+		link = &(*link)->next;
+	if (*link != NULL)
+		*link = feed->next;
+	feed->listed = false;
+}
+
+void rpc_loop_poke(struct rpc_loop *loop)
+{
+	loop->n_pokes++;
+}
+
+/* ---- one turn */
 
 static void watches_bury(struct rpc_loop *loop)
 {
@@ -155,15 +255,15 @@ static void watches_bury(struct rpc_loop *loop)
 	}
 }
 
-static void watches_serve(struct rpc_loop *loop)
+static void watches_serve(struct rpc_loop *loop, int timeout_ms)
 {
 	struct epoll_event events[WATCH_BATCH];
-	int n = epoll_wait(loop->epoll_fd, events, WATCH_BATCH, 0);
+	int n = epoll_wait(loop->epoll_fd, events, WATCH_BATCH, timeout_ms);
 
 	for (int i = 0; i < n; i++) {
 		struct rpc_watch *watch = events[i].data.ptr;
 
-		if (!watch->dead)
+		if (watch != NULL && !watch->dead)
 			watch->fn(watch->arg, events[i].events);
 	}
 	watches_bury(loop);
@@ -213,19 +313,35 @@ static void tasks_run(struct task *tasks)
 	}
 }
 
-static void wake_served(struct rpc_event *event, bool ok)
+static void events_run(struct rpc_event *events)
 {
-	struct rpc_loop *loop = CONTAINER_OF(event, struct rpc_loop, wake_event);
-	bool ready, drain;
-	uint64_t deadline;
-	struct task *tasks;
+	while (events != NULL) {
+		struct rpc_event *event = events;
 
-	(void)ok;
+		events = event->next;
+		event->fn(event, event->ok);
+	}
+}
+
+/* Does what was asked for; true if there was anything. */
+static bool inbox_run(struct rpc_loop *loop)
+{
+	struct rpc_event *events;
+	struct task *tasks;
+	bool drain, busy;
+	uint64_t deadline;
+
 	pthread_mutex_lock(&loop->lock);
-	loop->woken = false;
+	if (loop->woken) {
+		eventfd_t value;
+
+		(void)eventfd_read(loop->wake_fd, &value);
+		loop->woken = false;
+	}
+	events = TAKE_PTR(loop->events);
+	loop->events_end = &loop->events;
 	tasks = TAKE_PTR(loop->tasks);
 	loop->tasks_end = &loop->tasks;
-	ready = loop->watches_ready;
 	drain = loop->drain_asked;
 	deadline = loop->drain_deadline;
 	loop->drain_asked = false;
@@ -233,109 +349,95 @@ static void wake_served(struct rpc_event *event, bool ok)
 	loop->stop_asked = false;
 	pthread_mutex_unlock(&loop->lock);
 
+	busy = events != NULL || tasks != NULL || drain;
+	events_run(events);
 	tasks_run(tasks);
-	if (ready) {
-		watches_serve(loop);
-		pthread_mutex_lock(&loop->lock);
-		loop->watches_ready = false;
-		pthread_cond_signal(&loop->served);
-		pthread_mutex_unlock(&loop->lock);
-	}
 	if (drain)
 		drain_begin(loop, deadline);
+	return busy;
+}
+
+static int turn_timeout_ms(const struct rpc_loop *loop, bool busy)
+{
+	int timeout_ms = clock_poll_ms(rpc_timers_next(&loop->timers));
+
+	if (busy || loop->n_pokes > 0 || (loop->feeds != NULL && loop->feed_tries < FEED_TRIES))
+		return 0;
+	if (loop->feeds != NULL && (timeout_ms < 0 || timeout_ms > FEED_WAIT_MS))
+		return FEED_WAIT_MS;
+	return timeout_ms;
+}
+
+/*
+ * What is there to do comes before more input: a portion of input can hold many calls, which come
+ * out one after the other, and the limits are ours to apply.
+ */
+static void loop_turn(struct rpc_loop *loop)
+{
+	bool busy = true;
+
+	for (unsigned int i = 0; i < INBOX_ROUNDS && busy && !loop->stopped; i++)
+		busy = inbox_run(loop);
+	if (loop->stopped)
+		return;
+	watches_serve(loop, turn_timeout_ms(loop, busy));
+	grpc_run(loop);
+	if (rpc_timers_next(&loop->timers) <= clock_monotonic_ns())
+		rpc_timers_run(&loop->timers, clock_monotonic_ns());
+}
+
+static void loop_adopt(struct rpc_loop *loop)
+{
+	pthread_mutex_lock(&loop->lock);
+	loop->thread = pthread_self();
+	pthread_mutex_unlock(&loop->lock);
 }
 
 /* ---- life */
 
-static void *io_main(void *arg)
+static void queues_open(struct rpc_loop *loop)
 {
-	gpr_timespec forever = gpr_inf_future(GPR_CLOCK_MONOTONIC);
-
-	while (grpc_completion_queue_next(arg, forever, NULL).type != GRPC_QUEUE_SHUTDOWN)
-		;
-	return NULL;
-}
-
-static int threads_start(struct rpc_loop *loop, struct error *err)
-{
-	sigset_t all, old;
-	int r;
-
-	/* Signals belong to the threads of the program. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&loop->poller, NULL, poller_main, loop);
-	loop->has_poller = r == 0;
-	while (r == 0 && loop->n_io_threads < N_IO_THREADS) {
-		r = pthread_create(&loop->io_threads[loop->n_io_threads], NULL, io_main,
-				   loop->io_queue);
-		loop->n_io_threads += r == 0;
-	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r != 0)
-		return error_raise_errno(err, ERROR_IO, r, "cannot start a thread");
-	return 0;
-}
-
-static grpc_completion_queue *queue_create(grpc_cq_polling_type polling)
-{
-	const grpc_completion_queue_attributes attributes = { .version = GRPC_CQ_CURRENT_VERSION,
-							      .cq_completion_type = GRPC_CQ_NEXT,
-							      .cq_polling_type = polling };
-
-	return grpc_completion_queue_create(grpc_completion_queue_factory_lookup(&attributes),
-					    &attributes, NULL);
+	loop->poll_functor =
+		(grpc_completion_queue_functor){ .functor_run = poll_once, .inlineable = 1 };
+	loop->shutdown_functor =
+		(grpc_completion_queue_functor){ .functor_run = queue_was_closed, .inlineable = 1 };
+	loop->queue = grpc_completion_queue_create_for_callback(&loop->shutdown_functor, NULL);
+	loop->io_queue = grpc_completion_queue_create_for_next(NULL);
+	loop->poll_channel = grpc_lame_client_channel_create("poll", GRPC_STATUS_UNAVAILABLE, "");
+	loop->poll_call =
+		grpc_channel_create_call(loop->poll_channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+					 loop->queue, grpc_slice_from_static_string("/poll"), NULL,
+					 gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
 }
 
 int rpc_loop_new(struct rpc_loop **ret, struct error *err)
 {
 	_cleanup_(rpc_loop_freep) struct rpc_loop *loop = calloc(1, sizeof(*loop));
-	int r;
+	struct epoll_event wake = { .events = EPOLLIN };
 
 	if (loop == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot make an event loop");
 	rpc_library_init();
 	loop->tasks_end = &loop->tasks;
-	loop->wake_event.fn = wake_served;
+	loop->events_end = &loop->events;
 	pthread_mutex_init(&loop->lock, NULL);
-	pthread_cond_init(&loop->served, NULL);
-	loop->queue = queue_create(GRPC_CQ_NON_POLLING);
-	loop->io_queue = queue_create(GRPC_CQ_DEFAULT_POLLING);
-	loop->wake_channel = grpc_lame_client_channel_create("wake", GRPC_STATUS_UNAVAILABLE, "");
-	loop->wake_call =
-		grpc_channel_create_call(loop->wake_channel, NULL, GRPC_PROPAGATE_DEFAULTS,
-					 loop->queue, grpc_slice_from_static_string("/wake"), NULL,
-					 gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-	loop->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pthread_cond_init(&loop->queue_closed, NULL);
+	loop->thread = pthread_self();
+	queues_open(loop);
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (loop->epoll_fd < 0 || loop->quit_fd < 0)
+	if (loop->epoll_fd < 0 || loop->wake_fd < 0 ||
+	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &wake) < 0)
 		return error_raise_errno(err, ERROR_IO, errno, "cannot make an event loop");
-	r = threads_start(loop, err);
-	if (r < 0)
-		return r;
 	*ret = TAKE_PTR(loop);
 	return 0;
 }
 
-/* One event or the first timer, whichever comes first. */
-static void loop_step(struct rpc_loop *loop)
-{
-	grpc_event event = grpc_completion_queue_next(
-		loop->queue, rpc_time_from_ns(rpc_timers_next(&loop->timers)), NULL);
-
-	if (event.type == GRPC_OP_COMPLETE) {
-		struct rpc_event *tag = event.tag;
-
-		tag->fn(tag, event.success != 0);
-	}
-	if (rpc_timers_next(&loop->timers) <= clock_monotonic_ns())
-		rpc_timers_run(&loop->timers, clock_monotonic_ns());
-}
-
 int rpc_loop_run(struct rpc_loop *loop)
 {
+	loop_adopt(loop);
 	while (!loop->stopped)
-		loop_step(loop);
+		loop_turn(loop);
 	loop->stopped = loop->draining;
 	return 0;
 }
@@ -357,35 +459,23 @@ void rpc_loop_drain(struct rpc_loop *loop, unsigned int grace_ms)
 	pthread_mutex_unlock(&loop->lock);
 }
 
-static void poller_stop(struct rpc_loop *loop)
-{
-	if (!loop->has_poller)
-		return;
-	pthread_mutex_lock(&loop->lock);
-	loop->quit = true;
-	pthread_cond_signal(&loop->served);
-	pthread_mutex_unlock(&loop->lock);
-	(void)eventfd_write(loop->quit_fd, 1);
-	pthread_join(loop->poller, NULL);
-}
-
 static void queues_close(struct rpc_loop *loop)
 {
 	grpc_event event;
 
-	grpc_call_unref(loop->wake_call);
-	grpc_channel_destroy(loop->wake_channel);
+	grpc_call_unref(loop->poll_call);
+	grpc_channel_destroy(loop->poll_channel);
 	grpc_completion_queue_shutdown(loop->queue);
-	do
-		event = grpc_completion_queue_next(loop->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC),
-						   NULL);
-	while (event.type != GRPC_QUEUE_SHUTDOWN);
+	pthread_mutex_lock(&loop->lock);
+	while (!loop->queue_is_closed)
+		pthread_cond_wait(&loop->queue_closed, &loop->lock);
+	pthread_mutex_unlock(&loop->lock);
 	grpc_completion_queue_destroy(loop->queue);
 	grpc_completion_queue_shutdown(loop->io_queue);
-	for (unsigned int i = 0; i < loop->n_io_threads; i++)
-		pthread_join(loop->io_threads[i], NULL);
-	if (loop->n_io_threads == 0)
-		(void)io_main(loop->io_queue);
+	do
+		event = grpc_completion_queue_next(loop->io_queue,
+						   gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+	while (event.type != GRPC_QUEUE_SHUTDOWN);
 	grpc_completion_queue_destroy(loop->io_queue);
 }
 
@@ -393,12 +483,14 @@ void rpc_loop_free(struct rpc_loop *loop)
 {
 	if (loop == NULL)
 		return;
+	loop_adopt(loop);
 	loop->draining = true;
 	rpc_timer_cancel(TAKE_PTR(loop->drain_timer));
 	drain_timeout(loop);
-	while (loop->members != NULL)
-		loop_step(loop);
-	poller_stop(loop);
+	while (loop->members != NULL) {
+		loop->stopped = false;
+		loop_turn(loop);
+	}
 	tasks_run(loop->tasks);
 	while (loop->watches != NULL)
 		rpc_watch_free(loop->watches);
@@ -406,9 +498,9 @@ void rpc_loop_free(struct rpc_loop *loop)
 	rpc_timers_done(&loop->timers);
 	queues_close(loop);
 	cleanup_closep(&loop->epoll_fd);
-	cleanup_closep(&loop->quit_fd);
+	cleanup_closep(&loop->wake_fd);
 	pthread_mutex_destroy(&loop->lock);
-	pthread_cond_destroy(&loop->served);
+	pthread_cond_destroy(&loop->queue_closed);
 	free(loop);
 	grpc_shutdown();
 }

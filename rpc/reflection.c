@@ -30,13 +30,15 @@ struct rpc_reflection {
 	struct rpc_method method;
 	struct rpc_service v1;
 	struct rpc_service v1alpha;
-	/* The messages of both versions are alike, so v1alpha is v1 under another name. */
+	/* The messages of both versions are alike, so v1alpha is v1 under another
+	 * name. */
 	ProtobufCServiceDescriptor v1alpha_descriptor;
 };
 
 /* ---- finding */
 
-/* If `name` is `part`, or begins with it and a dot, what follows ("" or the rest); else NULL. */
+/* If `name` is `part`, or begins with it and a dot, what follows ("" or the
+ * rest); else NULL. */
 static const char *name_after(const char *name, const char *part)
 {
 	size_t n = strlen(part);
@@ -212,7 +214,8 @@ static void answer_symbol(struct answer *answer, const char *symbol)
 	answer_error(answer, ERROR_STATUS_NOT_FOUND, "no symbol", symbol);
 }
 
-/* Messages of proto3 have no extensions: of a type that exists, there are none. */
+/* Messages of proto3 have no extensions: of a type that exists, there are none.
+ */
 static void answer_extension_numbers(struct answer *answer, const char *type)
 {
 	Grpc__Reflection__V1__ExtensionNumberResponse numbers =
@@ -287,7 +290,8 @@ static void on_call(struct rpc_call *call, const ProtobufCMessage *message, void
 	(void)rpc_call_receive(call);
 }
 
-/* The send queue holds one: the next question is read when the answer before it is on its way. */
+/* The send queue holds one: the next question is read when the answer before it
+ * is on its way. */
 static void on_message(struct rpc_call *call, const ProtobufCMessage *message, void *user)
 {
 	const reflection_request *request = (const void *)message;

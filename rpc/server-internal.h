@@ -1,4 +1,5 @@
-/* A connection and its calls, as rpc/connection.c and rpc/call.c see each other. */
+/* A connection and its calls, as rpc/connection.c and rpc/call.c see each
+ * other. */
 #pragma once
 
 #include <grpc/grpc.h>
@@ -7,7 +8,7 @@
 #include "rpc/server.h"
 #include "rpc/status.h"
 
-struct rpc_watch;
+struct rpc_pump;
 
 /* The one posted request of a connection: where gRPC puts the next call. */
 struct rpc_accept {
@@ -22,9 +23,8 @@ struct rpc_connection {
 	struct rpc_member member;
 	struct rpc_loop *loop;
 	grpc_server *server;
-	/* A second fd of the socket: gRPC tells nobody when a transport has closed. */
-	int watch_fd;
-	struct rpc_watch *watch;
+	/* Holds the client's socket, and knows when it ends: gRPC tells nobody. */
+	struct rpc_pump *pump;
 	const struct rpc_service *const *services;
 	size_t n_services;
 	struct rpc_connection_options options;
@@ -33,7 +33,9 @@ struct rpc_connection {
 	struct rpc_event shutdown_event;
 	bool shutdown_asked;
 	bool shutdown_done;
+	struct rpc_event closed_event;
 	bool closing;
+	bool closed;
 	struct rpc_call *calls;
 	unsigned int n_calls;
 	/* Of these: handed to handlers, and waiting until one of them ends. */
@@ -45,7 +47,8 @@ struct rpc_connection {
 void rpc_call_begin(struct rpc_connection *connection, struct rpc_accept *accept);
 /* A call has ended and left connection->calls. May free the connection. */
 void rpc_connection_call_ended(struct rpc_connection *connection);
-/* The row and descriptor for a path "/package.Service/Method"; false if there is none. */
+/* The row and descriptor for a path "/package.Service/Method"; false if there
+ * is none. */
 bool rpc_connection_find(const struct rpc_connection *connection, const char *path, size_t n,
 			 const struct rpc_method **ret_method,
 			 const ProtobufCMethodDescriptor **ret_descriptor);

@@ -14,11 +14,12 @@
 #define ERRNO_MAX 4095
 #define MAX_METADATA (ERROR_DETAILS_MAX + 1)
 #define DECODE_ARENA_BYTES 32768
-/* Tags and lengths around the message text in a Status that holds one ErrorInfo. */
+/* Tags and lengths around the message text in a Status that holds one
+ * ErrorInfo. */
 #define STATUS_OVERHEAD 80
 
-/* Length of the well-formed UTF-8 sequence at p (0: it is none). Surrogates and overlong forms are
- * none. */
+/* Length of the well-formed UTF-8 sequence at p (0: it is none). Surrogates and
+ * overlong forms are none. */
 static size_t utf8_length(const unsigned char *p, size_t n)
 {
 	static const struct {
@@ -57,8 +58,8 @@ static size_t percent_size(const unsigned char *p, size_t n)
 }
 
 /*
- * Copies text into out (which holds max + 1 bytes) as UTF-8, as many characters as fit into max
- * bytes, counted as gRPC encodes them if `percent`.
+ * Copies text into out (which holds max + 1 bytes) as UTF-8, as many characters
+ * as fit into max bytes, counted as gRPC encodes them if `percent`.
  */
 static void text_copy(char *out, size_t max, const char *text, bool percent)
 {

@@ -7,8 +7,9 @@
 #include "rpc/client-internal.h"
 
 /*
- * One tag for each kind of operation; gRPC allows one of each to be outstanding. A completion that
- * nobody has plucked keeps its tag busy, hence the flags.
+ * One tag for each kind of operation; gRPC allows one of each to be
+ * outstanding. A completion that nobody has plucked keeps its tag busy, hence
+ * the flags.
  */
 struct rpc_stream {
 	struct rpc_channel *channel;
@@ -67,7 +68,8 @@ int rpc_stream_open(struct rpc_channel *channel, const ProtobufCServiceDescripto
 	pthread_mutex_init(&stream->receive_lock, NULL);
 	headers.data.recv_initial_metadata.recv_initial_metadata = &stream->headers;
 	status = rpc_outcome_op(&stream->outcome);
-	/* On a fresh call these cannot be refused; they end with the call, and are plucked then. */
+	/* On a fresh call these cannot be refused; they end with the call, and are
+	 * plucked then. */
 	(void)start(stream, &metadata, 1, &stream->start_tag);
 	(void)start(stream, &headers, 1, &stream->headers_tag);
 	(void)start(stream, &status, 1, &stream->status_tag);
@@ -75,7 +77,8 @@ int rpc_stream_open(struct rpc_channel *channel, const ProtobufCServiceDescripto
 	return 0;
 }
 
-/* Under receive_lock: the next message, or NULL when the call has ended and its outcome is there.
+/* Under receive_lock: the next message, or NULL when the call has ended and its
+ * outcome is there.
  */
 static grpc_byte_buffer *receive_next(struct rpc_stream *stream)
 {
@@ -93,7 +96,8 @@ static grpc_byte_buffer *receive_next(struct rpc_stream *stream)
 	return NULL;
 }
 
-/* The server takes no more: the call's error, or 0 while it still has something to say. */
+/* The server takes no more: the call's error, or 0 while it still has something
+ * to say. */
 static int send_failed(struct rpc_stream *stream, struct error *err)
 {
 	int r = 0;

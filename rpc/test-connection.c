@@ -33,6 +33,8 @@
 
 #define FRAME_DATA 0
 #define FRAME_HEADERS 1
+#define FRAME_PRIORITY 2
+#define FRAME_RST_STREAM 3
 #define FRAME_SETTINGS 4
 #define FLAG_END_STREAM 1
 #define FLAG_END_HEADERS 4
@@ -75,7 +77,8 @@ static int raw_connect(const struct test_server *server)
 	return fd;
 }
 
-/* True when the peer closes within five seconds; what it sends before is dropped. */
+/* True when the peer closes within five seconds; what it sends before is
+ * dropped. */
 static bool raw_closed(int fd)
 {
 	char bytes[4096];
@@ -109,8 +112,8 @@ static size_t frame_put(uint8_t *out, uint8_t type, uint8_t flags, uint32_t stre
 	return sizeof(header) + n;
 }
 
-/* RFC 7541: POST, http, :path, :authority, content-type, te, and for a compressed one
- * grpc-encoding. */
+/* RFC 7541: POST, http, :path, :authority, content-type, te, and for a
+ * compressed one grpc-encoding. */
 static size_t headers_put(uint8_t *out, uint32_t stream, const char *path, bool gzip)
 {
 	char block[256];
@@ -172,7 +175,8 @@ static void assert_serves(const struct test_server *server)
 {
 	struct error error = { 0 };
 
-	assert_int_equal(echo_call(server, "Unary", 0, 5000, &error), 0);
+	if (echo_call(server, "Unary", 0, 5000, &error) < 0)
+		fail_msg("%s", error.message);
 }
 
 /* ---- strangers */
@@ -232,38 +236,109 @@ static void dropped_connections_leave_nothing_behind(void **state)
 	test_server_stop(server, 2000);
 }
 
-/* Opens streams for ever, ignores the server's settings, reads nothing. */
+struct flood {
+	int fd;
+	bool reset;	 /* each stream at once */
+	bool priorities; /* no streams: frames that ask for nothing */
+	atomic_bool stop;
+	atomic_bool refused; /* the server closed, or took no more */
+	size_t most;	     /* bytes on the heap */
+};
+
+static size_t flood_put(const struct flood *flood, uint8_t *out, uint32_t stream)
+{
+	static const uint8_t cancel[4] = { 0, 0, 0, 8 };
+	static const uint8_t priority[5] = { 0, 0, 0, 0, 16 };
+	size_t n;
+
+	if (flood->priorities)
+		return frame_put(out, FRAME_PRIORITY, 0, stream, priority, sizeof(priority));
+	n = headers_put(out, stream, "/bpfleet.rpc.test.Echo/Hold", false);
+	if (flood->reset)
+		n += frame_put(out + n, FRAME_RST_STREAM, 0, stream, cancel, sizeof(cancel));
+	return n;
+}
+
+/* Sends frames for ever, ignores the server's settings, reads nothing. */
+static void *flood_main(void *arg)
+{
+	struct flood *flood = arg;
+	uint8_t bytes[8192];
+	size_t n = preface_put(bytes);
+	bool sending = true;
+
+	for (uint32_t stream = 1; stream < 2000001 && sending && !flood->stop; stream += 2) {
+		n += flood_put(flood, bytes + n, stream);
+		if (n > sizeof(bytes) - 512) {
+			sending = raw_send(flood->fd, bytes, n);
+			n = 0;
+			if (heap_bytes() > flood->most)
+				flood->most = heap_bytes();
+		}
+	}
+	atomic_store(&flood->refused, !sending);
+	return NULL;
+}
+
 static void flood_of_streams_costs_bounded_memory(void **state)
 {
 	struct test_server *server = test_server_start(0, 0);
-	size_t heap, most = 0;
-	uint8_t bytes[4096];
-	size_t n = preface_put(bytes);
-	bool sending = true;
-	int fd;
 
 	(void)state;
+	for (unsigned int i = 0; i < 6; i++) {
+		struct flood flood = { 0 };
+		size_t heap;
+
+		assert_serves(server);
+		assert_true(test_wait(&server->n_closed, 2 * i + 1));
+		heap = heap_bytes();
+		flood.fd = raw_connect(server);
+		(void)flood_main(&flood);
+		assert_true(flood.refused);
+		assert_true(raw_closed(flood.fd));
+		close(flood.fd);
+		assert_true(test_wait(&server->n_closed, 2 * i + 2));
+		if (heap > 0)
+			assert_in_range(flood.most, 0, heap + CONNECTION_HEAP_MAX);
+	}
+	/* What is never sent is never handled: all that was begun are our own calls. */
+	assert_int_equal(server->n_begun, 6);
+	test_server_stop(server, 2000);
+}
+
+static void flood_beside_others(bool reset, bool priorities)
+{
+	struct test_server *server = test_server_start(0, 0);
+	struct flood flood = { .reset = reset, .priorities = priorities };
+	pthread_t thread;
+	size_t heap;
+
 	assert_serves(server);
 	heap = heap_bytes();
-	fd = raw_connect(server);
-	for (uint32_t stream = 1; stream < 400001 && sending; stream += 2) {
-		n += headers_put(bytes + n, stream, "/bpfleet.rpc.test.Echo/Hold", false);
-		if (n > sizeof(bytes) - 256) {
-			sending = raw_send(fd, bytes, n);
-			n = 0;
-			if (heap_bytes() > most)
-				most = heap_bytes();
-		}
-	}
-	assert_false(sending);
-	assert_true(raw_closed(fd));
-	close(fd);
-	assert_true(test_wait(&server->n_closed, 2));
+	flood.fd = raw_connect(server);
+	assert_int_equal(pthread_create(&thread, NULL, flood_main, &flood), 0);
+	for (unsigned int i = 0; i < 30; i++)
+		assert_serves(server);
+	atomic_store(&flood.stop, true);
+	pthread_join(thread, NULL);
+	close(flood.fd);
+	assert_true(test_wait(&server->n_closed, 32));
 	if (heap > 0)
-		assert_in_range(most, 0, heap + CONNECTION_HEAP_MAX);
-	assert_int_equal(server->n_begun - 1, 0);
-	assert_serves(server);
+		assert_in_range(flood.most, 0, heap + CONNECTION_HEAP_MAX);
+	assert_int_equal(server->n_begun, 31);
 	test_server_stop(server, 2000);
+}
+
+static void flood_of_reset_streams_leaves_others_their_service(void **state)
+{
+	(void)state;
+	flood_beside_others(true, false);
+}
+
+static void flood_of_idle_frames_leaves_others_their_service(void **state)
+{
+	(void)state;
+	flood_beside_others(false, true);
 }
 
 static void calls_beyond_the_limit_wait_for_their_turn(void **state)
@@ -293,7 +368,8 @@ static void calls_beyond_the_limit_wait_for_their_turn(void **state)
 	test_server_stop(server, 2000);
 }
 
-/* Its 8 streams are open; the ninth is refused by us, or gRPC ends the connection: never a handler.
+/* Its 8 streams are open; the ninth is refused by us, or gRPC ends the
+ * connection: never a handler.
  */
 static void calls_beyond_the_limit_reach_no_handler_when_the_client_does_not_wait(void **state)
 {
@@ -697,6 +773,8 @@ int main(void)
 		cmocka_unit_test(garbage_closes_its_own_connection_only),
 		cmocka_unit_test(dropped_connections_leave_nothing_behind),
 		cmocka_unit_test(flood_of_streams_costs_bounded_memory),
+		cmocka_unit_test(flood_of_reset_streams_leaves_others_their_service),
+		cmocka_unit_test(flood_of_idle_frames_leaves_others_their_service),
 		cmocka_unit_test(calls_beyond_the_limit_wait_for_their_turn),
 		cmocka_unit_test(
 			calls_beyond_the_limit_reach_no_handler_when_the_client_does_not_wait),

@@ -180,7 +180,8 @@ static void stop_later(void *arg)
 	rpc_loop_stop(f->loop);
 }
 
-/* Both are ready in one round: whichever is served first takes the other away. */
+/* Both are ready in one round: whichever is served first takes the other away.
+ */
 static void take_both_away(void *arg, uint32_t events)
 {
 	struct fixture *f = arg;

@@ -1,4 +1,5 @@
-/* A server of rpc/echo.proto on a thread of its own, with counters, for tests and the benchmark. */
+/* A server of rpc/echo.proto on a thread of its own, with counters, for tests
+ * and the benchmark. */
 #pragma once
 
 #include <stdatomic.h>
@@ -39,8 +40,8 @@ struct test_server {
 	atomic_bool returned; /* rpc_loop_run() has */
 };
 
-/* Starts it; ends the program when that fails. max_calls and max_connections 0: the tests'
- * defaults. */
+/* Starts it; ends the program when that fails. max_calls and max_connections 0:
+ * the tests' defaults. */
 struct test_server *test_server_start(unsigned int max_calls, unsigned int max_connections);
 /* Drains it with grace_ms, waits for its thread, frees it. */
 void test_server_stop(struct test_server *server, unsigned int grace_ms);

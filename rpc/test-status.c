@@ -12,7 +12,8 @@
 
 #define WIRE_MAX 4096
 
-/* What the three trailers take on the wire: percent-encoded text, base64, and their names. */
+/* What the three trailers take on the wire: percent-encoded text, base64, and
+ * their names. */
 static size_t wire_size(const struct rpc_status *status)
 {
 	size_t n = strlen("grpc-status") + 2 + strlen("grpc-message") +
