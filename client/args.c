@@ -31,7 +31,7 @@ static struct typed typed(const char *text)
 	struct typed out = { "" };
 	struct str s = { 0 };
 
-	if (str_append_escaped(&s, text, SIZE_MAX) == 0)
+	if (str_append_escaped(&s, text, SIZE_MAX) == 0 && s.len > 0)
 		(void)snprintf(out.text, sizeof(out.text), "%s", s.data);
 	str_done(&s);
 	return out;

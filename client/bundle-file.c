@@ -1,5 +1,6 @@
 #include "client/bundle-file.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -69,6 +70,32 @@ static int read_public_key(const char *given, char **ret, struct error *err)
 	return 0;
 }
 
+/*
+ * What messages call the key: its file's name as far as a label can hold it, numbered when that is
+ * nothing or taken.
+ */
+static void name_key(const struct trust *trust, const char *given, char *out, size_t size)
+{
+	const char *base = strrchr(given, '/') == NULL ? given : strrchr(given, '/') + 1;
+	size_t n = 0;
+
+	for (const char *c = base; *c != '\0' && *c != '.' && n + 8 < size; c++) {
+		char lower = (char)tolower((unsigned char)*c);
+
+		out[n++] = isalnum((unsigned char)lower) || lower == '_' ? lower : '-';
+	}
+	out[n] = '\0';
+	if (!name_is_label(out))
+		(void)snprintf(out, size, "key");
+	for (size_t i = 0; i < trust->n_keys; i++) {
+		if (strcmp(trust->keys[i].name, out) == 0) {
+			n = strlen(out);
+			(void)snprintf(out + n, size - n, "-%zu", trust->n_keys + 1);
+			return;
+		}
+	}
+}
+
 static int add_keys(struct cli *cli, struct trust *trust, struct error *err)
 {
 	size_t n = cli_count(&cli->args, OPTION_PUBLIC_KEY);
@@ -82,10 +109,12 @@ static int add_keys(struct cli *cli, struct trust *trust, struct error *err)
 	for (size_t i = 0; i < n; i++) {
 		_cleanup_free_ char *text = NULL;
 
-		r = read_public_key(cli_nth(&cli->args, OPTION_PUBLIC_KEY, i), &text, err);
+		const char *given = cli_nth(&cli->args, OPTION_PUBLIC_KEY, i);
+
+		r = read_public_key(given, &text, err);
 		if (r < 0)
 			return r;
-		(void)snprintf(name, sizeof(name), "key%zu", i + 1);
+		name_key(trust, given, name, sizeof(name));
 		r = trust_add_key(trust, name, text, NULL, 0, err);
 		if (r < 0)
 			return r;
@@ -109,6 +138,20 @@ int bundle_file_verify(struct cli *cli, const struct bundle_file *file, struct t
 						file->signatures[i]->minisig.len };
 	return trust_verify(&trust, (struct trust_blob){ file->bytes, file->size }, NULL, blobs,
 			    file->n_signatures, ret, err);
+}
+
+void bundle_file_append_comment(struct str *s, const char *comment)
+{
+	while (*comment != '\0') {
+		size_t n = strcspn(comment, "\t");
+
+		(void)str_append_escaped(s, comment, n);
+		comment += n;
+		if (*comment == '\t') {
+			(void)str_append(s, "  ");
+			comment++;
+		}
+	}
 }
 
 void bundle_file_label(const Bpfleet__V1__Manifest *manifest,

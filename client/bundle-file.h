@@ -13,6 +13,7 @@
 struct arena;
 struct cli;
 struct error;
+struct str;
 
 /* bytes are freed by bundle_file_done(), the rest lives in the arena. */
 struct bundle_file {
@@ -49,6 +50,9 @@ _must_check_ int bundle_file_info(const struct bundle_file *file,
 				  const Bpfleet__V1__Manifest *manifest,
 				  const struct trust_verified *verified, struct arena *arena,
 				  Bpfleet__V1__BundleInfo **ret, struct error *err);
+
+/* A trusted comment for people: its tabs are spaces, the rest escaped. */
+void bundle_file_append_comment(struct str *s, const char *comment);
 
 /* "packet_count@1.0.0" */
 void bundle_file_label(const Bpfleet__V1__Manifest *manifest,

@@ -46,7 +46,7 @@ static const struct hint hints[] = {
 	  "is bpfleetd running? --socket or $BPFLEET_SOCKET names another socket" },
 	{ ERROR_PERMISSION_DENIED,
 	  "`bpfleet status` says who you are to the daemon; its policy must allow this" },
-	{ ERROR_NOT_FOUND, "`bpfleet list` shows what you may see" },
+	{ ERROR_NOT_FOUND, "`bpfleet list` and `bpfleet list bundles` show what you may see" },
 	{ ERROR_VERIFIER_REJECTED,
 	  "`bpfleet load NAME --validate-only` shows the end of the verifier's log" },
 	{ ERROR_BUNDLE_IN_USE, "`bpfleet list instances --bundle NAME` shows them" },
@@ -251,7 +251,8 @@ int cli_print_str(const struct cli *cli, struct str *s, struct error *err)
 {
 	if (s->failed)
 		return output_failed(-ENOMEM, err);
-	if (fwrite(s->data, 1, s->len, cli->out) != s->len || fputc('\n', cli->out) == EOF)
+	if ((s->len > 0 && fwrite(s->data, 1, s->len, cli->out) != s->len) ||
+	    fputc('\n', cli->out) == EOF)
 		return output_failed(-errno, err);
 	return 0;
 }

@@ -59,7 +59,7 @@ _must_check_ int cli_arena(struct arena **ret, struct error *err);
 
 /*
  * For commands that go on until Ctrl-C: from now on SIGINT and SIGTERM cancel the streams of the
- * node and set cli_interrupted(). Connects. A second signal ends the process.
+ * node and set cli_interrupted(). Connects. A later one ends the process.
  */
 _must_check_ int cli_follow(struct cli *cli, struct error *err);
 bool cli_interrupted(const struct cli *cli);

@@ -26,7 +26,7 @@ static void say_claims(const struct bundle_file *file, struct str *s)
 		}
 		minisign_format_key_id(signature.key_id, key_id);
 		(void)str_appendf(s, "  claims to be signed by %s: ", key_id);
-		(void)str_append_escaped(s, signature.trusted_comment, SIZE_MAX);
+		bundle_file_append_comment(s, signature.trusted_comment);
 		(void)str_append(s, "\n");
 	}
 }
@@ -44,7 +44,7 @@ static void say_head(const struct bundle_file *file, const Bpfleet__V1__BundleIn
 	(void)str_appendf(s, "  digest %s\n", digest);
 	for (size_t i = 0; i < info->n_signers; i++) {
 		(void)str_appendf(s, "  signed by %s: ", info->signers[i]->key_id);
-		(void)str_append_escaped(s, info->signers[i]->trusted_comment, SIZE_MAX);
+		bundle_file_append_comment(s, info->signers[i]->trusted_comment);
 		(void)str_append(s, "\n");
 	}
 	if (!verified)

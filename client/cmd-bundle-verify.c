@@ -17,7 +17,7 @@ static int print_verified(struct cli *cli, const struct bundle_file *file,
 	(void)str_appendf(&s, ": %s", ref_short(info->name));
 	for (size_t i = 0; i < info->n_signers; i++) {
 		(void)str_appendf(&s, "\n  signed by %s: ", info->signers[i]->key_id);
-		(void)str_append_escaped(&s, info->signers[i]->trusted_comment, SIZE_MAX);
+		bundle_file_append_comment(&s, info->signers[i]->trusted_comment);
 	}
 	return cli_print_str(cli, &s, err);
 }

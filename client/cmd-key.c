@@ -26,9 +26,7 @@ static int refuse_existing(const char *path, struct error *err)
 	if (access(path, F_OK) < 0)
 		return 0;
 	return error_raise(err, ERROR_ALREADY_EXISTS,
-			   "%.200s exists already; --force overwrites it, and what it signed can "
-			   "then be signed no more",
-			   path);
+			   "%.200s exists already; with --force it is overwritten, and lost", path);
 }
 
 static int format_secret(struct cli *cli, const struct minisign_secret_key *secret, char **ret,

@@ -21,7 +21,7 @@ static struct shown shown(const char *path)
 	struct shown out = { "" };
 	struct str s = { 0 };
 
-	if (str_append_escaped(&s, path, SIZE_MAX) == 0)
+	if (str_append_escaped(&s, path, SIZE_MAX) == 0 && s.len > 0)
 		(void)snprintf(out.text, sizeof(out.text), "%s", s.data);
 	str_done(&s);
 	return out;

@@ -8,7 +8,13 @@
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "client/exit.h"
+
+/* timeout(1) and shells send a signal to the process and to its group: that is one wish, not two.
+ */
+#define IMPATIENCE_NS (NS_PER_SEC / 2)
 
 struct interrupt {
 	pthread_t thread;
@@ -50,6 +56,7 @@ static void *wait_for_signals(void *arg)
 		{ .fd = interrupt->stop_fd, .events = POLLIN },
 		{ .fd = interrupt->signal_fd, .events = POLLIN },
 	};
+	uint64_t first = 0;
 
 	for (;;) {
 		struct signalfd_siginfo info;
@@ -61,8 +68,12 @@ static void *wait_for_signals(void *arg)
 		if (fds[1].revents == 0 ||
 		    read(interrupt->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 			continue;
-		if (readable(interrupt->happened_fd, 0))
-			_exit(130);
+		if (readable(interrupt->happened_fd, 0)) {
+			if (clock_monotonic_ns() - first >= IMPATIENCE_NS)
+				_exit(EXIT_CODE_INTERRUPTED);
+			continue;
+		}
+		first = clock_monotonic_ns();
 		(void)eventfd_write(interrupt->happened_fd, 1);
 		interrupt->on_signal(interrupt->user);
 	}

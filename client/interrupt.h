@@ -15,8 +15,8 @@ struct interrupt;
 void interrupt_block(void);
 
 /*
- * After interrupt_block(): starts the thread, which calls on_signal(user) for the first signal; the
- * second ends the process. Errors: OUT_OF_MEMORY, IO.
+ * After interrupt_block(): starts the thread, which calls on_signal(user) for the first signal; one
+ * that comes half a second later or more ends the process. Errors: OUT_OF_MEMORY, IO.
  */
 _must_check_ int interrupt_new(void (*on_signal)(void *user), void *user, struct interrupt **ret,
 			       struct error *err);

@@ -132,8 +132,10 @@ int node_call(struct node *node, const char *method, const ProtobufCMessage *req
 			      ret_response, &failure);
 		if (r >= 0)
 			return 0;
-		if (failure.code != ERROR_UNAVAILABLE || clock_monotonic_ns() >= deadline ||
-		    probe(node->socket_path) != 0)
+		/* The second: a lost call of ours is still being carried out. */
+		if ((failure.code != ERROR_UNAVAILABLE &&
+		     failure.code != ERROR_REQUEST_IN_PROGRESS) ||
+		    clock_monotonic_ns() >= deadline || probe(node->socket_path) != 0)
 			break;
 		(void)poll(NULL, 0, RETRY_PAUSE_MS);
 	}

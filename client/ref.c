@@ -19,8 +19,8 @@ static int malformed(const char *text, const char *expected, struct error *err)
 	int r;
 
 	(void)str_append_escaped(&shown, text, SIZE_MAX);
-	r = error_raise(err, ERROR_INVALID_NAME, "'%s' is not %s", shown.failed ? "" : shown.data,
-			expected);
+	r = error_raise(err, ERROR_INVALID_NAME, "'%s' is not %s",
+			shown.failed || shown.len == 0 ? "" : shown.data, expected);
 	str_done(&shown);
 	return r;
 }
