@@ -157,6 +157,7 @@ static void event_done(struct rpc_call *call)
 static bool batch_start(struct rpc_call *call, const grpc_op *ops, size_t n,
 			struct rpc_event *event)
 {
+	RPC_HAND_OVER(event);
 	if (grpc_call_start_batch(call->call, ops, n, event, NULL) != GRPC_CALL_OK) {
 		(void)grpc_call_cancel(call->call, NULL);
 		return false;

@@ -137,6 +137,7 @@ void rpc_connection_drain(struct rpc_connection *connection)
 	if (connection->shutdown_asked)
 		return;
 	connection->shutdown_asked = true;
+	RPC_HAND_OVER(&connection->shutdown_event);
 	grpc_server_shutdown_and_notify(connection->server, rpc_loop_queue(connection->loop),
 					&connection->shutdown_event);
 }
@@ -183,6 +184,7 @@ static void accept_post(struct rpc_connection *connection)
 
 	if (connection->shutdown_asked)
 		return;
+	RPC_HAND_OVER(&accept->event);
 	accept->posted = grpc_server_request_call(connection->server, &accept->call,
 						  &accept->details, &accept->metadata, queue, queue,
 						  &accept->event) == GRPC_CALL_OK;

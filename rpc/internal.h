@@ -13,6 +13,20 @@ struct rpc_loop;
 struct rpc_timer;
 
 /*
+ * gRPC hands events from thread to thread with locks of its own, which ThreadSanitizer does not see
+ * in a library that is not instrumented: these two tell it.
+ */
+#ifdef __SANITIZE_THREAD__
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define RPC_HAND_OVER(event) __tsan_release(event)
+#define RPC_TAKE_OVER(event) __tsan_acquire(event)
+#else
+#define RPC_HAND_OVER(event) ((void)(event))
+#define RPC_TAKE_OVER(event) ((void)(event))
+#endif
+
+/*
  * A tag of the loop's completion queue. gRPC reports it on whatever thread
  * completes the operation; fn then runs on the loop's.
  */

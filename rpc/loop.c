@@ -132,8 +132,10 @@ static void wake_locked(struct rpc_loop *loop)
 static void event_completed(grpc_completion_queue_functor *functor, int ok)
 {
 	struct rpc_event *event = CONTAINER_OF(functor, struct rpc_event, functor);
-	struct rpc_loop *loop = event->loop;
+	struct rpc_loop *loop;
 
+	RPC_TAKE_OVER(event);
+	loop = event->loop;
 	event->ok = ok != 0;
 	event->next = NULL;
 	pthread_mutex_lock(&loop->lock);
