@@ -85,6 +85,13 @@ enum store_tx_kind {
 	STORE_TX_GROW = 1,
 	/* Detach, unload, remove: may use the last of the space, and the blocks set aside. */
 	STORE_TX_RELEASE = 2,
+	/* The same two for what is worth nothing after a reboot, as the intent of kernel work that
+	 * a loss of power undoes, too: a commit that survives the death of the process at any
+	 * instruction, and of the machine once a commit of another kind has followed. No fsync. It
+	 * may change nothing that has a revision or an audit row (STORE_FAILED): those were told to
+	 * others, and must not come back as something else. */
+	STORE_TX_GROW_INTENT = 3,
+	STORE_TX_RELEASE_INTENT = 4,
 };
 
 /* On the stack, zeroed by store_tx_begin; fields are the store's own. */
@@ -99,8 +106,8 @@ struct store_tx {
  *     ... changes ...
  *     return store_tx_commit(&tx, err);
  *
- * One transaction at a time: a second begin is STORE_FAILED. Commit is one fsync. A commit of
- * nothing costs nothing.
+ * One transaction at a time: a second begin is STORE_FAILED. Commit is one fsync, if not of an
+ * intent. A commit of nothing costs nothing.
  */
 int store_tx_begin(struct store *store, enum store_tx_kind kind, struct store_tx *tx,
 		   struct error *err) _must_check_;

@@ -74,6 +74,21 @@ static int tx_step(struct store *store, enum sql_id id, const char *what, struct
 	return query_run(&q, NULL, what, NULL, err);
 }
 
+/* In WAL mode a commit at NORMAL is a write to the log without fsync; the order of the log keeps.
+ */
+static int tx_relax(struct store *store, bool relaxed, struct error *err)
+{
+	int r = 0;
+
+	if (store->relaxed != relaxed)
+		r = sql_exec(store,
+			     relaxed ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL",
+			     err);
+	if (r == 0)
+		store->relaxed = relaxed;
+	return r;
+}
+
 int store_tx_begin(struct store *store, enum store_tx_kind kind, struct store_tx *tx,
 		   struct error *err)
 {
@@ -82,7 +97,7 @@ int store_tx_begin(struct store *store, enum store_tx_kind kind, struct store_tx
 	*tx = (struct store_tx){};
 	if (store->tx != NULL)
 		return error_raise(err, ERROR_STORE_FAILED, "a transaction is under way already");
-	if (kind != STORE_TX_RELEASE) {
+	if (kind == STORE_TX_GROW || kind == STORE_TX_GROW_INTENT) {
 		r = tx_check_space(store, 0, err);
 		if (r < 0)
 			return r;
@@ -90,7 +105,9 @@ int store_tx_begin(struct store *store, enum store_tx_kind kind, struct store_tx
 			return error_raise(err, ERROR_STORE_FULL,
 					   "no space to set aside for detaching and removing");
 	}
-	r = tx_step(store, SQL_BEGIN, "begin", err);
+	r = tx_relax(store, kind == STORE_TX_GROW_INTENT || kind == STORE_TX_RELEASE_INTENT, err);
+	if (r == 0)
+		r = tx_step(store, SQL_BEGIN, "begin", err);
 	if (r < 0) {
 		sql_rollback(store);
 		return r;
@@ -112,6 +129,7 @@ int tx_result(struct store_tx *tx, int r)
 int store_tx_commit(struct store_tx *tx, struct error *err)
 {
 	struct store *store = tx->store;
+	bool counts;
 	int r = 0;
 
 	if (store == NULL || store->tx != tx)
@@ -120,7 +138,10 @@ int store_tx_commit(struct store_tx *tx, struct error *err)
 	if (store->doomed || sqlite3_get_autocommit(store->db))
 		r = error_raise(err, ERROR_STORE_FAILED,
 				"a step of this transaction failed, so it is rolled back");
-	if (r == 0 && memcmp(&store->now, &store->committed, sizeof(store->now)) != 0)
+	counts = memcmp(&store->now, &store->committed, sizeof(store->now)) != 0;
+	if (r == 0 && counts && store->relaxed)
+		r = error_raise(err, ERROR_STORE_FAILED, "an intent changes more than the journal");
+	if (r == 0 && counts)
 		r = counters_save(store, err);
 	if (r == 0)
 		r = tx_step(store, SQL_COMMIT, "commit", err);

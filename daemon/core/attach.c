@@ -199,7 +199,7 @@ static int record_intent(struct attach *attach, struct error *err)
 		r = arena_pack(request->arena, &plan.base, &bytes, &size, err);
 	if (r >= 0) {
 		op.data = (struct store_bytes){ bytes, size };
-		r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, err);
+		r = store_tx_begin(request->core->store, STORE_TX_GROW_INTENT, &tx, err);
 	}
 	if (r >= 0)
 		r = store_op_begin(&tx, &op, &attach->op, err);
@@ -232,6 +232,11 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 
 	if (r < 0)
 		return r;
+	if (instance->state < INSTANCE_READY || instance->state > INSTANCE_DEGRADED)
+		return error_raise(err, ERROR_INSTANCE_NOT_READY, "instance %s is %s%s%.300s",
+				   instance->id,
+				   instance_state_name((enum instance_state)instance->state),
+				   instance->reason[0] == '\0' ? "" : ": ", instance->reason);
 	(void)snprintf(attach->instance, sizeof(attach->instance), "%s", instance->id);
 	(void)snprintf(attach->program, sizeof(attach->program), "%s", program->name);
 	attach->lease = held_find(core, instance->id) != NULL;

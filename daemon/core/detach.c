@@ -105,7 +105,7 @@ static int record_intent(struct detach *detach, struct error *err)
 	int r = request_check_deadline(request, err);
 
 	if (r >= 0)
-		r = store_tx_begin(request->core->store, STORE_TX_RELEASE, &tx, err);
+		r = store_tx_begin(request->core->store, STORE_TX_RELEASE_INTENT, &tx, err);
 	if (r >= 0)
 		r = store_op_begin(&tx, &op, &detach->op, err);
 	return r < 0 ? r : store_tx_commit(&tx, err);

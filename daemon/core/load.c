@@ -218,7 +218,7 @@ static int record_intent(struct load *load, struct error *err)
 		r = plan_pack(load->apply->links, load->apply->n_links,
 			      load->bundle->bundle->manifest, request->arena, &op.data, err);
 	if (r >= 0)
-		r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, err);
+		r = store_tx_begin(request->core->store, STORE_TX_GROW_INTENT, &tx, err);
 	if (r >= 0)
 		r = store_op_begin(&tx, &op, &load->op, err);
 	return r < 0 ? r : store_tx_commit(&tx, err);
