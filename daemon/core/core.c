@@ -275,6 +275,7 @@ void core_reload(struct core *core)
 	log_info("policy and trust are read again, epoch %llu",
 		 (unsigned long long)core->policy_epoch);
 	send_notice(core, &notice);
+	reconcile_trust(core);
 }
 
 /* ---- chores */

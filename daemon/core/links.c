@@ -42,6 +42,29 @@ int instance_follow_links(struct core *core, struct store_tx *tx, const char *id
 	return store_instance_set_state(tx, id, state, NULL, err);
 }
 
+int links_set_all(struct core *core, struct store_tx *tx, const char *instance,
+		  enum link_state state, const char *reason, struct error *err)
+{
+	const struct store_link_filter filter = { .instance = instance };
+	char after[STORE_ID_LEN + 1] = "";
+	size_t n;
+	int r;
+
+	do {
+		_cleanup_free_ struct store_link *rows = NULL;
+
+		r = store_link_list(core->store, &filter, after[0] == '\0' ? NULL : after, 256,
+				    &rows, &n, err);
+		for (size_t i = 0; r >= 0 && i < n; i++)
+			r = store_link_set_state(tx, rows[i].id, state, reason, err);
+		if (r < 0)
+			return r;
+		if (n > 0)
+			(void)snprintf(after, sizeof(after), "%s", rows[n - 1].id);
+	} while (n == 256);
+	return 0;
+}
+
 int link_removal_init(struct core *core, const struct store_link *row, struct link_removal *ret,
 		      struct error *err)
 {

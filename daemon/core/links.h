@@ -19,6 +19,10 @@ _must_check_ int links_check_program(const struct store_program *program, const 
 _must_check_ int instance_follow_links(struct core *core, struct store_tx *tx, const char *id,
 				       struct error *err);
 
+/* Sets the state of every link of an instance, in the caller's transaction. */
+_must_check_ int links_set_all(struct core *core, struct store_tx *tx, const char *instance,
+			       enum link_state state, const char *reason, struct error *err);
+
 /* A link that shall go: what a worker needs to detach it. */
 struct link_removal {
 	char id[17];

@@ -51,6 +51,9 @@ static void set_failed(struct reapply *reapply)
 	(void)snprintf(reason, sizeof(reason), "%s: %.500s", error_info(reapply->err.code)->reason,
 		       reapply->err.message);
 	if (r >= 0)
+		r = links_set_all(reapply->core, &tx, reapply->id, LINK_DETACHED,
+				  "the instance is not loaded", &err);
+	if (r >= 0)
 		r = store_instance_set_state(&tx, reapply->id, INSTANCE_FAILED, reason, &err);
 	if (r >= 0)
 		r = store_tx_commit(&tx, &err);

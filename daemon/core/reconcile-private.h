@@ -1,6 +1,9 @@
 /* Shared by the parts of the reconciler. */
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "daemon/core/core.h"
 #include "store/instances.h"
 
@@ -16,5 +19,10 @@ _must_check_ int reconcile_audit(struct store_tx *tx, const char *identity, cons
  */
 _must_check_ int reapply_begin(struct core *core, const struct store_instance *row,
 			       struct error *err);
+/* revoke.c: whether trust revokes a bundle, and taking such an instance out of the kernel. */
+bool reconcile_is_revoked(struct core *core, const uint8_t digest[static STORE_DIGEST_LEN]);
+_must_check_ int revoke_begin(struct core *core, const struct store_instance *row,
+			      struct error *err);
+
 /* reattach.c: attaches a recorded link again. */
 _must_check_ int reattach_begin(struct core *core, const struct store_link *row, struct error *err);

@@ -162,6 +162,8 @@ static int hold(struct core *core, const struct store_instance *row, struct erro
 	int r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
 
 	if (r >= 0)
+		r = links_set_all(core, &tx, row->id, LINK_DETACHED, "held", err);
+	if (r >= 0)
 		r = store_instance_set_state(&tx, row->id, INSTANCE_FAILED, HELD_REASON, err);
 	return r < 0 ? r : store_tx_commit(&tx, err);
 }
@@ -191,6 +193,8 @@ static int settle_instance(struct core *core, const struct store_instance *row, 
 	if (core->held_by_owner)
 		return hold(core, row, err);
 	r = same_boot ? parts_are_there(core, row->id, err) : 0;
+	if (r > 0 && reconcile_is_revoked(core, row->digest))
+		return revoke_begin(core, row, err);
 	if (r < 0)
 		return r;
 	if (r > 0)
@@ -256,7 +260,19 @@ int reconcile_start(struct core *core, struct error *err)
 
 /* ---- later */
 
-static void retry_instances(struct core *core)
+/* Whether the recorded reason of a failure may have gone by itself. */
+static bool may_have_passed(const char *reason)
+{
+	const char *end = strchr(reason, ':');
+	char name[64];
+
+	if (end == NULL || (size_t)(end - reason) >= sizeof(name))
+		return false;
+	(void)snprintf(name, sizeof(name), "%.*s", (int)(end - reason), reason);
+	return error_info(error_code_from_reason(name))->retryable;
+}
+
+static void retry_instances(struct core *core, bool all)
 {
 	const struct store_instance_filter filter = { .state = INSTANCE_FAILED };
 	_cleanup_free_ struct store_instance *rows = NULL;
@@ -266,6 +282,8 @@ static void retry_instances(struct core *core)
 	if (store_instance_list(core->store, &filter, NULL, ROWS_MAX, &rows, &n, &err) < 0)
 		log_error(LOG_LEVEL_ERROR, &err, "look for failed instances");
 	for (size_t i = 0; i < n; i++) {
+		if (!all && !may_have_passed(rows[i].reason))
+			continue;
 		if (reapply_begin(core, &rows[i], &err) < 0)
 			log_error(LOG_LEVEL_WARNING, &err, "load instance %s again", rows[i].id);
 	}
@@ -286,11 +304,44 @@ static void retry_links(struct core *core)
 	}
 }
 
+static void revoke_running(struct core *core)
+{
+	char after[STORE_ID_LEN + 1] = "";
+	struct error err = { 0 };
+	size_t n;
+
+	do {
+		_cleanup_free_ struct store_instance *rows = NULL;
+
+		n = 0;
+		if (store_instance_list(core->store, NULL, after[0] == '\0' ? NULL : after, 256,
+					&rows, &n, &err) < 0)
+			log_error(LOG_LEVEL_ERROR, &err, "look for revoked instances");
+		for (size_t i = 0; i < n; i++) {
+			if (rows[i].state == INSTANCE_FAILED ||
+			    !reconcile_is_revoked(core, rows[i].digest))
+				continue;
+			if (revoke_begin(core, &rows[i], &err) < 0)
+				log_error(LOG_LEVEL_ERROR, &err, "revoke instance %s", rows[i].id);
+		}
+		if (n > 0)
+			(void)snprintf(after, sizeof(after), "%s", rows[n - 1].id);
+	} while (n == 256);
+}
+
+void reconcile_trust(struct core *core)
+{
+	if (core->held_by_owner)
+		return;
+	retry_instances(core, true);
+	revoke_running(core);
+}
+
 void reconcile_retry(struct core *core)
 {
 	if (core->held_by_owner || core->stopping)
 		return;
-	retry_instances(core);
+	retry_instances(core, false);
 	retry_links(core);
 	loop_set_timer(core->loop, &core->retry, clock_monotonic_ns() + RETRY_NS);
 }

@@ -13,5 +13,8 @@
  */
 _must_check_ int reconcile_start(struct core *core, struct error *err);
 
+/* After a new trust: what it revokes leaves the kernel, what failed is tried once more. */
+void reconcile_trust(struct core *core);
+
 /* Tries everything that waits once more; set off by core->retry. */
 void reconcile_retry(struct core *core);

@@ -47,7 +47,14 @@ expect "two signers are, one of each tool" cli push exec_watch-1.0.0.bpfb
 expect "a load asks today's trust: one signer of packet_count is too few now" refused SIGNATURE_THRESHOLD cli load packet_count
 expect "what runs goes on" cli map dump first/totals
 
+{ echo "threshold: 1"; echo "keys:"; key team '["*"]'; key release '["*"]'; } | trust
+cli run exec_watch --label execs >/dev/null
+state() { cli --output json list instances | jq -r '.instances[] | select(.label == "execs").state'; }
+wait_state() { for _ in $(seq 50); do [ "$(state)" = "$1" ] && return 0; sleep 0.1; done; state; return 1; }
+expect "exec_watch runs" test "$(state)" = INSTANCE_STATE_ATTACHED
 { echo "threshold: 1"; echo "keys:"; key team '["*"]'; echo "revoked: [$(digest exec_watch-1.0.0.bpfb)]"; } | trust
+expect "a revoked bundle that runs is taken out of the kernel" wait_state INSTANCE_STATE_FAILED
+expect "none of its pins is left" test -z "$(find bpffs -path "*$(cli --output json list instances | jq -r '.instances[] | select(.label == "execs").name' | cut -d/ -f2)*" -name '?_*')"
 expect "a revoked bundle is not loaded" refused BUNDLE_REVOKED cli load exec_watch
 expect "nor pushed again" refused BUNDLE_REVOKED cli push exec_watch-1.0.0.bpfb
 
@@ -55,5 +62,6 @@ echo "threshold: nonsense" | trust
 expect "a trust file that cannot be read changes nothing" refused BUNDLE_REVOKED cli load exec_watch
 expect "and is an alarm" bash -c "'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' status | grep -q 'not in force'"
 { echo "threshold: 1"; echo "keys:"; key team '["*"]'; } | trust
-expect "a good one ends it" cli load exec_watch
+expect "a good one ends it, and applies again what was revoked" wait_state INSTANCE_STATE_ATTACHED
+expect "a load works again" cli load exec_watch
 node_finish
