@@ -70,7 +70,7 @@ static int print_found(struct cli *cli, struct map_view *view, const ProtobufCBi
 		r = map_view_flush(cli, view, err);
 	if (r == 0 && n_missing > 0)
 		r = error_raise(err, ERROR_KEY_NOT_IN_MAP, "%s has no key %.400s", view->name,
-				missing.failed ? "" : missing.data);
+				missing.failed || missing.len == 0 ? "" : missing.data);
 	return r;
 }
 

@@ -266,7 +266,7 @@ static void load(struct rpc_call *call, const ProtobufCMessage *message, void *u
 	if (!request->validate_only) {
 		response.instance = &instance;
 		response.links = links;
-		response.n_links = request->attach_defaults;
+		response.n_links = request->attach_defaults ? 1 : 0;
 	} else if (atomic_load(&fake->refuse_validation)) {
 		refuse_validation(&response, &rejected);
 		programs[0] = &rejected;
@@ -753,10 +753,23 @@ static const struct rpc_service service = { &bpfleet__v1__node_service__descript
 					    ARRAY_SIZE(methods) };
 static const struct rpc_service *const services[] = { &service };
 
+#define CONNECTIONS_MAX 64
+static struct rpc_connection *connections[CONNECTIONS_MAX];
+
+static void replace_connection(struct rpc_connection *from, struct rpc_connection *to)
+{
+	for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+		if (connections[i] == from) {
+			connections[i] = to;
+			return;
+		}
+	}
+}
+
 static void on_closed(struct rpc_connection *connection, void *user)
 {
-	(void)connection;
 	(void)user;
+	replace_connection(connection, NULL);
 	rpc_listener_release(fake->listener);
 }
 
@@ -768,6 +781,23 @@ static void on_accept(void *user, int fd)
 	(void)user;
 	if (rpc_connection_new(fake->loop, fd, services, 1, &options, NULL, &connection, NULL) < 0)
 		rpc_listener_release(fake->listener);
+	else
+		replace_connection(NULL, connection);
+}
+
+static void close_all(void *arg)
+{
+	(void)arg;
+	for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+		if (connections[i] != NULL)
+			rpc_connection_close(connections[i]);
+	}
+}
+
+void fake_drop(struct fake *started)
+{
+	if (rpc_loop_post(started->loop, close_all, NULL) < 0)
+		die("no memory");
 }
 
 static void *serve(void *arg)

@@ -65,5 +65,7 @@ struct fake *fake_start(void);
 void fake_stop(struct fake *fake);
 /* Back to what it was after the start. */
 void fake_reset(struct fake *fake);
+/* Closes every connection, as a front that is restarted does; the socket stays. */
+void fake_drop(struct fake *fake);
 /* Waits at most ten seconds until counter is n. */
 bool fake_wait(const atomic_uint *counter, unsigned int n);
