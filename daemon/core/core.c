@@ -383,6 +383,10 @@ static int start_parts(struct core *core, const struct core_options *options, st
 					&core->supervisor, err);
 	if (r >= 0)
 		r = trusted_bundles_new(TRUSTED_BYTES_MAX, &core->bundles, err);
+	if (r >= 0)
+		r = sessions_add_address(core->sessions, core->config->socket, err);
+	if (r >= 0)
+		r = sessions_add_address(core->sessions, core->config->fd_socket, err);
 	if (r < 0)
 		return r;
 	sessions_refuse_uid(core->sessions, core->config->core_uid);

@@ -101,6 +101,7 @@ static int record_intent(struct detach *detach, struct error *err)
 		.identity = session_identity(request->session),
 		.method = request->method->name,
 		.request_id = request->request_id,
+		.data = { request->body_hash, STORE_HASH_LEN },
 	};
 	int r = request_check_deadline(request, err);
 

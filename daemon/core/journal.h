@@ -6,7 +6,9 @@
 #include "daemon/core/apply.h"
 #include "store/journal.h"
 
-/* The links that an operation is about to make, for store_op.data. Lives in the arena. */
+/* For store_op.data of a load or attach: the links that it is about to make. A detach or unload
+ * keeps there the hash of the request's body, for the answer of one that a restart finishes. Lives
+ * in the arena. */
 _must_check_ int plan_pack(const struct apply_link *links, size_t n,
 			   const Bpfleet__V1__Manifest *manifest, struct arena *arena,
 			   struct store_bytes *ret, struct error *err);

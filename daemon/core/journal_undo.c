@@ -115,6 +115,24 @@ int reconcile_remove_instance(struct core *core, const char *id, const char *ide
 	return r;
 }
 
+/* What was finished here was not answered: whoever repeats the call reads that it is done. */
+static int answer(const struct store_op *op, struct store_tx *tx, struct error *err)
+{
+	struct store_request row = {
+		.identity = op->identity,
+		.method = op->method,
+		.request_id = op->request_id,
+		.at_ns = clock_realtime_ns(),
+		.reason = "",
+		.message = "",
+	};
+
+	if (op->request_id[0] == '\0' || op->data.size != sizeof(row.body_hash))
+		return 0;
+	memcpy(row.body_hash, op->data.data, sizeof(row.body_hash));
+	return store_request_insert(tx, &row, err);
+}
+
 static int settle(struct core *core, const struct store_op *op, struct error *err)
 {
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
@@ -131,6 +149,8 @@ static int settle(struct core *core, const struct store_op *op, struct error *er
 		r = undo_links(core, op, err);
 	} else if (strcmp(op->kind, "detach") == 0) {
 		r = finish_detach(core, op, &tx, err);
+		if (r >= 0)
+			r = answer(op, &tx, err);
 	} else if (strcmp(op->kind, "unload") == 0) {
 		r = store_instance_get(core->store, op->instance, &row, err);
 		if (r >= 0)
@@ -138,6 +158,8 @@ static int settle(struct core *core, const struct store_op *op, struct error *er
 						      "finished after a restart", &tx, err);
 		else if (err->code == ERROR_NOT_FOUND)
 			r = 0;
+		if (r >= 0)
+			r = answer(op, &tx, err);
 	}
 	if (r >= 0)
 		r = store_op_end(&tx, op->id, err);

@@ -299,7 +299,9 @@ int request_receive(struct core *core, struct channel_frame *frame, struct error
 		request_fail(request, &unknown_err);
 		return 0;
 	}
+	store_snapshot_begin(core->store);
 	serve(request);
+	store_snapshot_end(core->store);
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/error.h"
 #include "daemon/core/loop.h"
@@ -15,6 +16,7 @@
 #define SESSIONS_MAX 16384
 #define BUCKETS 1024u
 #define REFUSED_MAX 4
+#define ADDRESSES_MAX 2
 
 struct session {
 	struct loop_fd source;
@@ -35,6 +37,8 @@ struct sessions {
 	size_t n_sessions;
 	uid_t refused[REFUSED_MAX];
 	size_t n_refused;
+	struct sockaddr_un addresses[ADDRESSES_MAX];
+	size_t n_addresses;
 	struct session *buckets[BUCKETS];
 };
 
@@ -64,6 +68,39 @@ void sessions_refuse_uid(struct sessions *sessions, uid_t uid)
 {
 	if (sessions->n_refused < REFUSED_MAX)
 		sessions->refused[sessions->n_refused++] = uid;
+}
+
+int sessions_add_address(struct sessions *sessions, const char *path, struct error *err)
+{
+	struct sockaddr_un *address;
+
+	if (sessions->n_addresses >= ADDRESSES_MAX ||
+	    strlen(path) >= sizeof(sessions->addresses[0].sun_path))
+		return error_raise(err, ERROR_CONFIG_INVALID, "socket path %s is too long", path);
+	address = &sessions->addresses[sessions->n_addresses++];
+	address->sun_family = AF_UNIX;
+	(void)snprintf(address->sun_path, sizeof(address->sun_path), "%s", path);
+	return 0;
+}
+
+/* An accepted socket carries the address of the one it was accepted from; ends of a socketpair and
+ * connecting ends have none. */
+static int check_connection(const struct sessions *sessions, int fd, struct error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNSPEC };
+	socklen_t size = sizeof(address), int_size = sizeof(int);
+	int listening = 1;
+
+	if (getsockname(fd, (struct sockaddr *)&address, &size) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &int_size) < 0 || listening)
+		return error_raise(err, ERROR_UNAUTHENTICATED, "that is no connection");
+	for (size_t i = 0; i < sessions->n_addresses && address.sun_family == AF_UNIX; i++) {
+		if (strncmp(address.sun_path, sessions->addresses[i].sun_path,
+			    sizeof(address.sun_path)) == 0)
+			return 0;
+	}
+	return error_raise(err, ERROR_UNAUTHENTICATED,
+			   "that is no connection to a socket of this daemon");
 }
 
 /* The ids are random, so any of their bytes spread well. */
@@ -128,7 +165,9 @@ int session_open(struct sessions *sessions, int fd, struct session **ret, struct
 
 	if (sessions->n_sessions >= SESSIONS_MAX)
 		return error_raise(err, ERROR_LIMIT_EXCEEDED, "%d sessions are open", SESSIONS_MAX);
-	r = read_peer(owned, &session, err);
+	r = check_connection(sessions, owned, err);
+	if (r >= 0)
+		r = read_peer(owned, &session, err);
 	if (r < 0)
 		return r;
 	session->n_refs = 1;

@@ -32,8 +32,17 @@ DEFINE_CLEANUP(struct sessions, sessions_free)
 void sessions_refuse_uid(struct sessions *sessions, uid_t uid);
 
 /*
+ * The address of a socket that clients connect to. A connection is one whose own address is such a
+ * path: front holds other sockets whose peer is root (its end of the pair with core, the listening
+ * ones), and none of these may become a session. Copies.
+ */
+_must_check_ int sessions_add_address(struct sessions *sessions, const char *path,
+				      struct error *err);
+
+/*
  * Opens a session for an accepted unix connection; takes the fd, and ends the session when the peer
- * has hung up. The session belongs to `sessions`. Errors: UNAUTHENTICATED, LIMIT_EXCEEDED,
+ * has hung up. The session belongs to `sessions`. Errors: UNAUTHENTICATED (also: no connection to
+ * one of the addresses), LIMIT_EXCEEDED,
  * OUT_OF_MEMORY, IO.
  */
 _must_check_ int session_open(struct sessions *sessions, int fd, struct session **ret,

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <cmocka.h>
 
@@ -198,20 +199,70 @@ static void on_ended(void *user, struct session *session)
 		loop_stop(the_loop);
 }
 
+/* A listening socket, a connection to it as accepted, and its other end. */
+struct connection {
+	char path[64];
+	int listener, accepted, client;
+};
+
+static void connect_to(struct connection *c, struct sessions *sessions)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct error err = { 0 };
+
+	(void)snprintf(c->path, sizeof(c->path), "/tmp/bpfleet-test-session-%d", getpid());
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", c->path);
+	(void)unlink(c->path);
+	c->listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	c->client = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(c->listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(c->listener, 1), 0);
+	assert_int_equal(connect(c->client, (struct sockaddr *)&address, sizeof(address)), 0);
+	c->accepted = accept(c->listener, NULL, NULL);
+	assert_true(c->accepted >= 0);
+	assert_int_equal(sessions_add_address(sessions, c->path, &err), 0);
+	(void)unlink(c->path);
+}
+
+static void only_an_accepted_connection_becomes_a_session(void **state)
+{
+	_cleanup_(sessions_freep) struct sessions *sessions = NULL;
+	struct session *session = NULL;
+	struct error err = { 0 };
+	struct connection c;
+	int pair[2];
+
+	the_loop = NULL;
+	assert_int_equal(sessions_new(*state, on_ended, NULL, &sessions, &err), 0);
+	connect_to(&c, sessions);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	/* All of these have a peer with credentials; front holds sockets of the first two kinds. */
+	assert_true(session_open(sessions, pair[0], &session, &err) < 0);
+	assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
+	assert_true(session_open(sessions, c.listener, &session, &err) < 0);
+	assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
+	assert_true(session_open(sessions, dup(c.client), &session, &err) < 0);
+	assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
+	assert_int_equal(session_open(sessions, c.accepted, &session, &err), 0);
+	(void)close(pair[1]);
+	(void)close(c.client);
+}
+
 static void a_session_knows_its_peer_and_ends_when_the_peer_hangs_up(void **state)
 {
 	_cleanup_(sessions_freep) struct sessions *sessions = NULL;
 	struct session *session, *kept;
 	struct error err = { 0 };
 	uint8_t id[SESSION_ID_LEN];
-	int pair[2], fds = count_fds();
+	int fds = count_fds();
+	struct connection c;
 	char expected[32];
 
 	the_loop = *state;
 	n_ended = 0;
 	assert_int_equal(sessions_new(the_loop, on_ended, NULL, &sessions, &err), 0);
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	assert_int_equal(session_open(sessions, pair[0], &session, &err), 0);
+	connect_to(&c, sessions);
+	assert_int_equal(session_open(sessions, c.accepted, &session, &err), 0);
 	(void)snprintf(expected, sizeof(expected), "uid:%u", getuid());
 	assert_string_equal(session_identity(session), expected);
 	assert_int_equal(session_policy_identity(session)->gids[0], getgid());
@@ -220,9 +271,10 @@ static void a_session_knows_its_peer_and_ends_when_the_peer_hangs_up(void **stat
 	assert_null(session_find(sessions, id, sizeof(id) - 1));
 	kept = session_ref(session);
 
-	(void)close(pair[1]);
+	(void)close(c.client);
 	assert_int_equal(loop_run(the_loop, &err), 0);
 	assert_int_equal(n_ended, 1);
+	(void)close(c.listener);
 	assert_null(session_find(sessions, id, sizeof(id)));
 	assert_string_equal(session_identity(kept), expected);
 	session_unref(kept);
@@ -234,16 +286,18 @@ static void the_daemons_own_uids_get_no_session(void **state)
 	_cleanup_(sessions_freep) struct sessions *sessions = NULL;
 	struct session *session = NULL;
 	struct error err = { 0 };
-	int pair[2], fds = count_fds();
+	int fds = count_fds();
+	struct connection c;
 
 	the_loop = NULL;
 	assert_int_equal(sessions_new(*state, on_ended, NULL, &sessions, &err), 0);
 	sessions_refuse_uid(sessions, getuid());
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	assert_true(session_open(sessions, pair[0], &session, &err) < 0);
+	connect_to(&c, sessions);
+	assert_true(session_open(sessions, c.accepted, &session, &err) < 0);
 	assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
 	assert_null(session);
-	(void)close(pair[1]);
+	(void)close(c.client);
+	(void)close(c.listener);
 	assert_int_equal(count_fds(), fds);
 }
 
@@ -321,6 +375,7 @@ int main(void)
 		T(timers_fire_once_in_their_order_and_may_set_themselves_again),
 		T(a_source_that_was_unwatched_is_not_called_in_the_same_batch),
 		T(every_job_is_worked_and_done_before_the_workers_end),
+		T(only_an_accepted_connection_becomes_a_session),
 		T(a_session_knows_its_peer_and_ends_when_the_peer_hangs_up),
 		T(the_daemons_own_uids_get_no_session),
 		T(something_that_is_no_socket_gets_no_session),

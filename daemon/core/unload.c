@@ -174,7 +174,11 @@ static int record_intent(struct unload *unload, struct error *err)
 		.method = unload->request == NULL ? "" : unload->request->method->name,
 		.request_id = unload->request == NULL ? "" : unload->request->request_id,
 	};
-	int r = store_tx_begin(unload->core->store, STORE_TX_RELEASE, &tx, err);
+	int r;
+
+	if (unload->request != NULL)
+		op.data = (struct store_bytes){ unload->request->body_hash, STORE_HASH_LEN };
+	r = store_tx_begin(unload->core->store, STORE_TX_RELEASE, &tx, err);
 
 	if (r >= 0)
 		r = store_op_begin(&tx, &op, &unload->op, err);

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 /* uprobe: a uprobe_multi link at one offset of a file that core opens itself. */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,12 @@ static int open_target(const struct kernel_attach *attach, int *ret_fd, struct e
 {
 	const char *path = hook_target(attach->hook);
 	const struct kernel_resolved *resolved = attach->resolved;
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	/*
+	 * O_PATH: the file may be anything, our own database included, and closing an fd that was
+	 * opened for reading would drop the locks SQLite holds on it. The kernel follows
+	 * /proc/self/fd/N all the same.
+	 */
+	_cleanup_close_ int fd = open(path, O_PATH | O_CLOEXEC);
 	struct stat st;
 
 	if (fd < 0)
