@@ -101,29 +101,33 @@ static bool gather(int fd, char *text)
 	return true;
 }
 
-void process_await(struct process *process, const char *text)
+static void await(int fd, char *seen, const char *text)
 {
 	uint64_t deadline = clock_monotonic_ns() + 10 * NS_PER_SEC;
-	struct pollfd p = { .fd = process->out_fd, .events = POLLIN };
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 
-	while (strstr(process->out, text) == NULL) {
-		if (poll(&p, 1, clock_poll_ms(deadline)) <= 0 ||
-		    !gather(process->out_fd, process->out))
+	while (strstr(seen, text) == NULL) {
+		if (poll(&p, 1, clock_poll_ms(deadline)) <= 0 || !gather(fd, seen))
 			die("it did not say", text);
 	}
 }
 
+void process_await(struct process *process, const char *text)
+{
+	await(process->out_fd, process->out, text);
+}
+
+void process_await_err(struct process *process, const char *text)
+{
+	await(process->err_fd, process->err, text);
+}
+
 void process_await_tty(struct process *process, const char *text)
 {
-	uint64_t deadline = clock_monotonic_ns() + 10 * NS_PER_SEC;
-	struct pollfd p = { .fd = process->tty_fd, .events = POLLIN };
 	static char seen[PROCESS_OUTPUT_MAX];
 
 	seen[0] = '\0';
-	while (strstr(seen, text) == NULL) {
-		if (poll(&p, 1, clock_poll_ms(deadline)) <= 0 || !gather(process->tty_fd, seen))
-			die("the terminal did not show", text);
-	}
+	await(process->tty_fd, seen, text);
 }
 
 void process_finish(struct process *process)

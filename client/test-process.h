@@ -26,6 +26,8 @@ struct process *process_start(const char *line);
 struct process *process_start_on_tty(const char *line);
 /* Waits until its standard output holds the text; ends the test program after ten seconds. */
 void process_await(struct process *process, const char *text);
+/* The same for its standard error. */
+void process_await_err(struct process *process, const char *text);
 /* Waits until its terminal has shown the text. */
 void process_await_tty(struct process *process, const char *text);
 /* Gathers the rest of the output and the exit code; ends the test program after a minute. */
