@@ -53,7 +53,7 @@ static void lose_front(struct core *core)
 	sessions_close_all(core->sessions);
 }
 
-static void front_failed(struct core *core, const struct error *err)
+void core_front_failed(struct core *core, const struct error *err)
 {
 	bool misbehaves = err->code != ERROR_UNAVAILABLE;
 
@@ -74,7 +74,7 @@ static void watch_front(struct core *core)
 	if (channel_wants_write(core->front))
 		events |= EPOLLOUT;
 	if (loop_watch(core->loop, &core->front_source, events, &err) < 0)
-		front_failed(core, &err);
+		core_front_failed(core, &err);
 }
 
 static int greet(struct core *core, const struct channel_frame *frame, struct error *err)
@@ -119,7 +119,7 @@ static void on_front(struct loop_fd *source, uint32_t epoll_events)
 		channel_frame_done(&frame);
 	}
 	if (r < 0)
-		front_failed(core, &err);
+		core_front_failed(core, &err);
 	else
 		watch_front(core);
 }
@@ -154,12 +154,14 @@ static void send_notice(struct core *core, Bpfleet__Ipc__Notice *notice)
 		return;
 	notice->revision = store_revision(core->store);
 	notice->policy_epoch = core->policy_epoch;
-	core->noticed_revision = notice->revision;
 	frame.kind_case = BPFLEET__IPC__FRAME__KIND_NOTICE;
 	frame.notice = notice;
-	/* A full queue loses nothing for good: the next notice carries the newer revision. */
-	if (channel_send(core->front, &frame, NULL, 0, -1, &err) < 0)
-		log_error(LOG_LEVEL_DEBUG, &err, "notice to front");
+	/* A notice that is lost would leave grants in force and watchers behind. */
+	if (channel_send(core->front, &frame, NULL, 0, -1, &err) < 0) {
+		core_front_failed(core, &err);
+		return;
+	}
+	core->noticed_revision = notice->revision;
 	watch_front(core);
 }
 
@@ -289,7 +291,9 @@ static int purge_answers(struct core *core, struct error *err)
 
 	if (r >= 0)
 		r = store_request_purge(&tx, now - STORE_REQUEST_TTL_NS, PURGE_AT_ONCE, &n, err);
-	return r < 0 ? r : store_tx_commit(&tx, err);
+	if (r >= 0)
+		r = store_tx_commit(&tx, err);
+	return r < 0 ? r : n == PURGE_AT_ONCE;
 }
 
 static void on_chores(struct loop_timer *timer)
@@ -298,13 +302,17 @@ static void on_chores(struct loop_timer *timer)
 	struct error err = { 0 };
 	int r = store_audit_flush(core->store, clock_realtime_ns(), &err);
 
+	uint64_t next = clock_monotonic_ns() + CHORES_NS;
+
 	if (r >= 0)
 		r = purge_answers(core, &err);
+	if (r > 0)
+		next = clock_monotonic_ns() + NS_PER_SEC / 10;
 	if (r >= 0 && core->requests == NULL)
 		r = store_checkpoint(core->store, &err);
 	if (r < 0)
 		log_error(LOG_LEVEL_WARNING, &err, "chores of the store");
-	loop_set_timer(core->loop, &core->chores, clock_monotonic_ns() + CHORES_NS);
+	loop_set_timer(core->loop, &core->chores, next);
 }
 
 static void on_retry(struct loop_timer *timer)
@@ -446,6 +454,8 @@ int core_run(struct core *core, struct error *err)
 void core_done(struct core *core)
 {
 	core->stopping = true;
+	if (core->supervisor != NULL)
+		supervisor_link_stop(core->supervisor);
 	jobs_free(core->jobs);
 	if (core->loop != NULL)
 		lose_front(core);

@@ -65,7 +65,11 @@ struct core {
 	char boot_id[STORE_UUID_LEN + 1];
 	uint32_t n_cpus; /* possible ones */
 	uint64_t started_at_ns;
-	size_t n_orphan_pins;
+	uint32_t n_orphan_pins;	     /* when they were counted last */
+	uint64_t orphans_counted_at; /* monotonic; 0: not yet */
+	uint32_t n_loading;	     /* Loads between their intent and their end */
+	uint32_t retry_tick;
+	char describe_after[STORE_ID_LEN + 1]; /* the link described last */
 	bool held_by_owner; /* `bpfleetd --detach-all` is in force: nothing is applied */
 	bool stopping;
 	int exit_code;
@@ -84,6 +88,10 @@ void core_done(struct core *core);
 
 /* Tells front, once for each turn of events, that the revision has moved or a policy is new. */
 void core_notice(struct core *core);
+/* Front has broken the protocol, or does not read: it is let go, and the supervisor starts another.
+ */
+void core_front_failed(struct core *core, const struct error *err);
+
 /* Front's grants for an instance are void. */
 void core_notice_ended_instance(struct core *core, const char *id);
 

@@ -10,6 +10,8 @@
 #define ENTRIES_MAX 1024u
 
 struct target {
+	struct core *core;
+	bool entered; /* the instance: no unload and no re-apply meanwhile */
 	struct store_instance *instance;
 	struct store_map *map;
 	int fd;
@@ -19,6 +21,8 @@ struct target {
 
 static void target_done(struct target *target)
 {
+	if (target->entered)
+		busy_leave(target->core, target->instance->id);
 	free(target->instance);
 	free(target->map);
 	if (target->fd >= 0)
@@ -38,6 +42,11 @@ static int target_open(struct request *request, const char *name, size_t n, stru
 			     err);
 	if (r < 0)
 		return r;
+	r = busy_enter(core, target->instance->id, false, err);
+	if (r < 0)
+		return r;
+	target->core = core;
+	target->entered = true;
 	if (target->map->access == BPFLEET__V1__ACCESS__ACCESS_PRIVATE)
 		return error_raise(err, ERROR_MAP_PRIVATE, "the manifest keeps map '%s' private",
 				   target->map->name);
@@ -62,32 +71,77 @@ static int check_size(const ProtobufCBinaryData *bytes, uint32_t size, const cha
 			   bytes->len, size);
 }
 
-/*
- * The rows are in the transaction before the kernel is written, and committed after: a crash
- * between the two leaves the old durable contents, which were acknowledged, and the reply missing.
- */
-static int write_entries(const Bpfleet__V1__UpdateMapRequest *message, struct target *target,
-			 struct store_tx *tx, struct error *err)
+static int check_entries(const Bpfleet__V1__UpdateMapRequest *message, const struct target *target,
+			 struct error *err)
 {
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < message->n_entries; i++) {
+		r = check_size(&message->entries[i]->key, target->shape.key_size, "key", err);
+		if (r >= 0)
+			r = check_size(&message->entries[i]->value, target->shape.value_size,
+				       "value", err);
+	}
+	return r;
+}
+
+/* Puts back what the first n entries of a failed update replaced; a key that was not there goes. */
+static void restore(const Bpfleet__V1__UpdateMapRequest *message, const struct target *target,
+		    const uint8_t *old, const bool *had, size_t n)
+{
+	struct error ignored = { 0 };
+	int r = 0;
+
+	while (n-- > 0) {
+		const void *key = message->entries[n]->key.data;
+
+		if (had[n])
+			r = kernel_map_update(&target->shape, key,
+					      old + n * target->shape.value_bytes, &ignored);
+		else
+			r = kernel_map_delete(&target->shape, key, &ignored);
+	}
+	(void)r;
+}
+
+/*
+ * All entries or none, but for what the programs change meanwhile. The kernel is written before the
+ * commit: a crash between the two leaves the durable contents that were acknowledged last.
+ */
+static int write_entries(struct request *request, const Bpfleet__V1__UpdateMapRequest *message,
+			 struct target *target, const ProtobufCMessage *response, struct error *err)
+{
+	_cleanup_free_ uint8_t *old = calloc(message->n_entries + 1, target->shape.value_bytes + 1);
+	_cleanup_free_ bool *had = calloc(message->n_entries + 1, sizeof(*had));
+	_cleanup_store_tx_ struct store_tx tx = { 0 };
+	struct error ignored = { 0 };
+	size_t n = 0;
+	int r;
+
+	if (old == NULL || had == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "update a map");
+	r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, err);
+	for (size_t i = 0; r >= 0 && target->durable && i < message->n_entries; i++) {
 		const Bpfleet__V1__MapEntry *entry = message->entries[i];
 
-		r = check_size(&entry->key, target->shape.key_size, "key", err);
-		if (r >= 0)
-			r = check_size(&entry->value, target->shape.value_size, "value", err);
-		if (r >= 0 && target->durable)
-			r = store_entry_put(tx, target->instance->id, target->map->name,
-					    entry->key.data, entry->key.len, entry->value.data,
-					    entry->value.len, err);
+		r = store_entry_put(&tx, target->instance->id, target->map->name, entry->key.data,
+				    entry->key.len, entry->value.data, entry->value.len, err);
 	}
-	for (size_t i = 0; r >= 0 && i < message->n_entries; i++) {
-		r = kernel_map_update(&target->shape, message->entries[i]->key.data,
-				      message->entries[i]->value.data, err);
-		if (r < 0)
-			(void)error_context(err, r, "entry %zu, after %zu that were written", i, i);
+	for (; r >= 0 && n < message->n_entries; n++) {
+		const Bpfleet__V1__MapEntry *entry = message->entries[n];
+
+		had[n] = mapread_lookup(&target->shape, entry->key.data,
+					old + n * target->shape.value_bytes, &ignored) >= 0;
+		r = kernel_map_update(&target->shape, entry->key.data, entry->value.data, err);
+		if (r < 0) {
+			(void)error_context(err, r, "entry %zu; none is written", n);
+			break;
+		}
 	}
+	if (r >= 0)
+		r = request_commit(request, &tx, response, err);
+	if (r < 0)
+		restore(message, target, old, had, n);
 	return r;
 }
 
@@ -96,7 +150,6 @@ int serve_update_map(struct request *request, ProtobufCMessage **ret_response, s
 	const Bpfleet__V1__UpdateMapRequest *message = (const void *)request->message;
 	Bpfleet__V1__UpdateMapResponse *response = arena_alloc(request->arena, sizeof(*response));
 	_cleanup_(target_done) struct target target = { .fd = -1 };
-	_cleanup_store_tx_ struct store_tx tx = { 0 };
 	int r = target_open(request, message->map, message->n_entries, &target, err);
 
 	if (r < 0)
@@ -105,11 +158,9 @@ int serve_update_map(struct request *request, ProtobufCMessage **ret_response, s
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "update a map");
 	bpfleet__v1__update_map_response__init(response);
 	response->n_written = (uint32_t)message->n_entries;
-	r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, err);
+	r = check_entries(message, &target, err);
 	if (r >= 0)
-		r = write_entries(message, &target, &tx, err);
-	if (r >= 0)
-		r = request_commit(request, &tx, &response->base, err);
+		r = write_entries(request, message, &target, &response->base, err);
 	*ret_response = &response->base;
 	return r;
 }

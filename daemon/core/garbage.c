@@ -3,12 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "daemon/core/kernel/pins.h"
 #include "store/instances.h"
 #include "store/journal.h"
 
 #define OPS_MAX 4096
+/* The walk grows with what is pinned, and anybody may ask for the status. */
+#define COUNT_NS NS_PER_SEC
 
 /* What the entry's directory is to us; asked once for each directory. */
 struct directory {
@@ -29,7 +32,8 @@ static int ask(struct core *core, const struct store_op *ops, size_t n_ops, cons
 	*ret = (struct directory){ .asked = true };
 	(void)snprintf(ret->id, sizeof(ret->id), "%s", id);
 	for (size_t i = 0; i < n_ops; i++)
-		ret->under_way |= strcmp(ops[i].instance, id) == 0;
+		ret->under_way |= strcmp(ops[i].instance, id) == 0 &&
+				  ops[i].started_at_ns >= core->started_at_ns;
 	r = store_instance_get(core->store, id, &row, err);
 	ret->known = r >= 0;
 	return r < 0 && err->code != ERROR_NOT_FOUND ? r : 0;
@@ -110,12 +114,18 @@ int garbage_find(struct core *core, struct garbage *ret, struct error *err)
 int garbage_count(struct core *core, uint32_t *ret, struct error *err)
 {
 	struct garbage garbage = { 0 };
-	int r = garbage_find(core, &garbage, err);
+	uint64_t now = clock_monotonic_ns();
+	int r;
 
-	if (r < 0)
-		return r;
-	*ret = (uint32_t)garbage.n_paths;
-	garbage_done(&garbage);
+	if (core->orphans_counted_at == 0 || now - core->orphans_counted_at > COUNT_NS) {
+		r = garbage_find(core, &garbage, err);
+		if (r < 0)
+			return r;
+		core->n_orphan_pins = (uint32_t)garbage.n_paths;
+		core->orphans_counted_at = now;
+		garbage_done(&garbage);
+	}
+	*ret = core->n_orphan_pins;
 	return 0;
 }
 

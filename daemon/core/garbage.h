@@ -13,6 +13,7 @@ struct garbage {
 };
 
 _must_check_ int garbage_find(struct core *core, struct garbage *ret, struct error *err);
+/* How many, as of at most a second ago. */
 _must_check_ int garbage_count(struct core *core, uint32_t *ret, struct error *err);
 /* Unpins what was found. Names that we never make are listed and left alone. */
 _must_check_ int garbage_remove(struct core *core, const struct garbage *garbage,

@@ -18,8 +18,9 @@
 #define TICKET_LEN 32
 #define TICKET_LIFE_NS (10 * NS_PER_SEC)
 #define TICKETS_MAX 1024u
-/* What fits into a frame beside an fd; a larger BTF is fetched with GetMap. */
-#define GRANT_BTF_MAX ((size_t)48 * 1024)
+#define TICKETS_EACH_MAX 32u
+/* A grant travels in one frame beside its fd; a BTF that does not fit is fetched with GetMap. */
+#define GRANT_MAX (CHANNEL_FRAME_MAX - 4096)
 
 struct ticket {
 	struct ticket *next;
@@ -54,7 +55,8 @@ static int fill_grant(struct request *request, const struct store_instance *inst
 	if (r < 0)
 		return r;
 	r = store_btf_get(core->store, instance->digest, map->object, &btf, err);
-	if (r >= 0 && btf->size <= GRANT_BTF_MAX)
+	if (r >= 0 &&
+	    protobuf_c_message_get_packed_size(&reply->base) + btf->size + 16 <= GRANT_MAX)
 		r = convert_bytes(request->arena, btf->data, btf->size, &reply->btf, err);
 	else if (r < 0 && err->code == ERROR_NOT_FOUND)
 		r = 0;
@@ -159,13 +161,16 @@ static int add_ticket(struct request *request, struct ticket **ret, struct error
 {
 	struct core *core = request->core;
 	struct ticket *ticket;
-	unsigned int n = 0;
+	unsigned int n = 0, n_own = 0;
 
 	drop_stale_tickets(core);
-	for (ticket = core->tickets; ticket != NULL; ticket = ticket->next)
+	for (ticket = core->tickets; ticket != NULL; ticket = ticket->next) {
 		n++;
-	if (n >= TICKETS_MAX)
-		return error_raise(err, ERROR_RATE_LIMITED, "%u tickets wait to be redeemed", n);
+		n_own += ticket->uid == session_uid(request->session);
+	}
+	if (n >= TICKETS_MAX || n_own >= TICKETS_EACH_MAX)
+		return error_raise(err, ERROR_RATE_LIMITED,
+				   "%u tickets of yours wait to be redeemed", n_own);
 	ticket = calloc(1, sizeof(*ticket));
 	if (ticket == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "make a ticket");

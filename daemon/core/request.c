@@ -30,6 +30,29 @@ static void request_free(struct request *request)
 
 /* ---- replies */
 
+/* A request has exactly one reply: if the answer cannot go, why it cannot goes; if not even that,
+ * front is ended. */
+static void reply_failed(const struct request *request, const struct error *cause)
+{
+	Bpfleet__Ipc__Frame frame = BPFLEET__IPC__FRAME__INIT;
+	Bpfleet__Ipc__Reply reply = BPFLEET__IPC__REPLY__INIT;
+	enum error_code code =
+		cause->code == ERROR_REQUEST_TOO_LARGE || cause->code == ERROR_PROTOCOL
+			? ERROR_RESPONSE_TOO_LARGE
+			: cause->code;
+	struct error err = { 0 };
+
+	log_error(LOG_LEVEL_WARNING, cause, "reply to %s", request->method->name);
+	reply.id = request->id;
+	reply.reason = (char *)(uintptr_t)error_info(code)->reason;
+	reply.message = (char *)(uintptr_t)cause->message;
+	frame.kind_case = BPFLEET__IPC__FRAME__KIND_REPLY;
+	frame.reply = &reply;
+	if (cause->code == ERROR_UNAVAILABLE || cause->code == ERROR_SLOW_CONSUMER ||
+	    channel_send(request->core->front, &frame, NULL, 0, -1, &err) < 0)
+		core_front_failed(request->core, cause);
+}
+
 static void send_reply(struct request *request, Bpfleet__Ipc__Reply *reply, const uint8_t *body,
 		       size_t body_size)
 {
@@ -46,7 +69,7 @@ static void send_reply(struct request *request, Bpfleet__Ipc__Reply *reply, cons
 	frame.reply = reply;
 	core->n_outstanding--;
 	if (channel_send(core->front, &frame, body, body_size, request->reply_fd, &err) < 0)
-		log_error(LOG_LEVEL_WARNING, &err, "reply to %s", request->method->name);
+		reply_failed(request, &err);
 	request_free(request);
 	core_notice(core);
 }
@@ -122,8 +145,11 @@ static int audit_failure(struct request *request, const struct error *cause, str
 	struct store_audit row;
 	int r;
 
-	if (request->denied || is_denial(cause)) {
-		row = audit_row(request, "denied", cause);
+	/* What policy has not let in is counted, a row a minute, whatever is wrong with it. */
+	if (request->denied || is_denial(cause) ||
+	    (!request->authorized && (request->method->flags & METHOD_CHANGES))) {
+		row = audit_row(request, request->denied || is_denial(cause) ? "denied" : "failed",
+				cause);
 		if (row.verb == NULL)
 			row.verb = request->method->name;
 		return store_audit_deny(request->core->store, &row, err);
@@ -346,8 +372,10 @@ bool request_may_view(const struct request *request, const char *bundle, const c
 int request_authorize(struct request *request, enum policy_verb verb, const char *bundle,
 		      const char *owner, const char *what, struct error *err)
 {
-	if (allows(request, verb, bundle, owner))
+	if (allows(request, verb, bundle, owner)) {
+		request->authorized = true;
 		return 0;
+	}
 	request->denied = true;
 	if (what != NULL && !request_may_view(request, bundle, owner))
 		return error_raise(err, ERROR_NOT_FOUND, "%s does not exist, or you may not see it",
@@ -379,7 +407,8 @@ int request_find_instance(struct request *request, const char *id_or_label, enum
 	else
 		r = store_instance_get_label(request->core->store, id_or_label,
 					     session_identity(request->session), &row, err);
-	resource_format_instance(r < 0 ? id_or_label : row->id, name);
+	/* By the name the caller used: the id behind a label is for those who may see it. */
+	resource_format_instance(id_or_label, name);
 	(void)snprintf(request->object, sizeof(request->object), "%s", name);
 	if (r < 0 && err->code == ERROR_NOT_FOUND)
 		return not_found(name, err);
@@ -388,6 +417,7 @@ int request_find_instance(struct request *request, const char *id_or_label, enum
 	r = request_authorize(request, verb, row->bundle_name, row->owner, name, err);
 	if (r < 0)
 		return r;
+	resource_format_instance(row->id, request->object);
 	memcpy(request->digest.bytes, row->digest, BUNDLE_DIGEST_LEN);
 	request->has_digest = true;
 	*ret = TAKE_PTR(row);

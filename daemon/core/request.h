@@ -62,7 +62,8 @@ struct request {
 	bool has_digest;
 	char signers[REQUEST_SIGNERS_MAX];
 	char detail[512];
-	bool denied; /* policy said no, whatever the caller is told */
+	bool authorized; /* policy said yes to something */
+	bool denied;	 /* policy said no, whatever the caller is told */
 };
 
 /* Takes a Request frame and serves it. Errors (PROTOCOL): front misbehaves, the channel must end.

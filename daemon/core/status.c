@@ -80,10 +80,14 @@ int serve_get_status(struct request *request, ProtobufCMessage **ret_response, s
 	response->boot_id = core->boot_id;
 	response->started_at_ns = core->started_at_ns;
 	response->revision = store_revision(core->store);
-	response->n_bundles = (uint32_t)counts.n_bundles;
-	response->n_instances = (uint32_t)counts.n_instances;
-	response->n_programs = (uint32_t)counts.n_programs;
-	response->n_links = (uint32_t)counts.n_links;
+	/* Everybody may know that the daemon is there; how much it has, those who may view some of
+	 * it. */
+	if (request_may_view(request, NULL, NULL)) {
+		response->n_bundles = (uint32_t)counts.n_bundles;
+		response->n_instances = (uint32_t)counts.n_instances;
+		response->n_programs = (uint32_t)counts.n_programs;
+		response->n_links = (uint32_t)counts.n_links;
+	}
 	response->policy_epoch = core->policy_epoch;
 	response->caller = convert_text(request->arena, session_identity(request->session));
 	if (response->node_id == NULL || response->kernel_release == NULL ||
@@ -91,7 +95,7 @@ int serve_get_status(struct request *request, ProtobufCMessage **ret_response, s
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "tell the status");
 	store_audit_head(core->store, &response->audit_sequence, head);
 	r = convert_bytes(request->arena, head, sizeof(head), &response->audit_head, err);
-	if (r >= 0)
+	if (r >= 0 && request_may_view(request, NULL, NULL))
 		r = garbage_count(core, &response->n_orphan_pins, err);
 	if (r >= 0)
 		r = fill_hooks(request, response, err);
@@ -182,6 +186,7 @@ int serve_collect_garbage(struct request *request, ProtobufCMessage **ret_respon
 	if (!message->dry_run)
 		r = garbage_remove(request->core, &garbage, err);
 	garbage_done(&garbage);
+	request->core->orphans_counted_at = 0;
 	(void)snprintf(request->detail, sizeof(request->detail), "%zu pins%s",
 		       response->n_removed_pins, message->dry_run ? ", dry run" : "");
 	if (r >= 0)

@@ -34,6 +34,7 @@ struct supervisor_link {
 	pthread_cond_t answer;
 	struct question *questions;
 	uint64_t serial;
+	bool stopped;
 };
 
 static int receive(struct supervisor_link *link, struct supervisor_message *ret, int *ret_fd)
@@ -103,6 +104,7 @@ int supervisor_link_new(struct loop *loop, int fd, const struct supervisor_handl
 			struct supervisor_link **ret, struct error *err)
 {
 	struct supervisor_link *link = calloc(1, sizeof(*link));
+	pthread_condattr_t monotonic;
 	int r;
 
 	if (link == NULL) {
@@ -113,7 +115,10 @@ int supervisor_link_new(struct loop *loop, int fd, const struct supervisor_handl
 	link->loop = loop;
 	link->handler = *handler;
 	(void)pthread_mutex_init(&link->lock, NULL);
-	(void)pthread_cond_init(&link->answer, NULL);
+	(void)pthread_condattr_init(&monotonic);
+	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&link->answer, &monotonic);
+	(void)pthread_condattr_destroy(&monotonic);
 	r = loop_watch(loop, &link->source, EPOLLIN, err);
 	if (r < 0) {
 		supervisor_link_free(link);
@@ -132,6 +137,14 @@ void supervisor_link_free(struct supervisor_link *link)
 	(void)pthread_cond_destroy(&link->answer);
 	(void)pthread_mutex_destroy(&link->lock);
 	free(link);
+}
+
+void supervisor_link_stop(struct supervisor_link *link)
+{
+	(void)pthread_mutex_lock(&link->lock);
+	link->stopped = true;
+	(void)pthread_cond_broadcast(&link->answer);
+	(void)pthread_mutex_unlock(&link->lock);
 }
 
 static int tell(struct supervisor_link *link, struct supervisor_message *message)
@@ -165,13 +178,13 @@ static int ask(struct supervisor_link *link, struct supervisor_message *message,
 	struct timespec until;
 	int r;
 
-	(void)clock_gettime(CLOCK_REALTIME, &until);
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += ANSWER_TIMEOUT_SEC;
 	question->serial = message->serial = ++link->serial;
 	question->next = link->questions;
 	link->questions = question;
 	r = tell(link, message);
-	while (r == 0 && !question->answered)
+	while (r == 0 && !question->answered && !link->stopped)
 		r = -pthread_cond_timedwait(&link->answer, &link->lock, &until);
 	for (struct question **at = &link->questions; *at != NULL; at = &(*at)->next) {
 		if (*at == question) {
@@ -179,7 +192,9 @@ static int ask(struct supervisor_link *link, struct supervisor_message *message,
 			break;
 		}
 	}
-	return question->answered ? 0 : r;
+	if (!question->answered)
+		return r < 0 ? r : -ECANCELED;
+	return 0;
 }
 
 int supervisor_tracepoint_id(struct supervisor_link *link, const char *category, const char *name,

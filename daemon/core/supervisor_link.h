@@ -27,6 +27,9 @@ _must_check_ int supervisor_link_new(struct loop *loop, int fd,
 void supervisor_link_free(struct supervisor_link *link);
 DEFINE_CLEANUP(struct supervisor_link, supervisor_link_free)
 
+/* From now on questions fail at once: nobody reads the answers any more. */
+void supervisor_link_stop(struct supervisor_link *link);
+
 void supervisor_core_ready(struct supervisor_link *link);
 void supervisor_front_ready(struct supervisor_link *link);
 void supervisor_restart_front(struct supervisor_link *link);

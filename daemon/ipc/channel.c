@@ -12,12 +12,14 @@
 #include "base/error.h"
 
 #define ALL_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-#define SOCKET_BUFFER_BYTES (1 << 20)
+/* Of bodies too, whose memfds are the sender's memory until they are read. */
+#define QUEUED_BYTES_MAX ((size_t)64 << 20)
 
 struct queued {
 	struct queued *next;
 	int fd;
 	size_t size;
+	size_t cost; /* size, and that of a body in the memfd */
 	uint8_t bytes[];
 };
 
@@ -26,14 +28,13 @@ struct channel {
 	size_t max_queued;
 	pthread_mutex_t lock; /* of the queue */
 	struct queued *first, **last;
-	size_t n_queued;
+	size_t n_queued, queued_bytes;
 	uint8_t *buffer; /* one datagram, of the receiving thread */
 };
 
 struct channel *channel_new(int fd, size_t max_queued)
 {
 	struct channel *channel = calloc(1, sizeof(*channel));
-	int size = SOCKET_BUFFER_BYTES;
 
 	if (channel == NULL)
 		return NULL;
@@ -43,8 +44,6 @@ struct channel *channel_new(int fd, size_t max_queued)
 		free(channel);
 		return NULL;
 	}
-	/* Capped by net.core.wmem_max; a smaller buffer only queues earlier. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	channel->fd = fd;
 	channel->max_queued = max_queued;
 	channel->last = &channel->first;
@@ -135,6 +134,7 @@ static int flush_locked(struct channel *channel, struct error *err)
 		if (channel->first == NULL)
 			channel->last = &channel->first;
 		channel->n_queued--;
+		channel->queued_bytes -= queued->cost;
 		queued_free(queued);
 	}
 	return 0;
@@ -150,18 +150,19 @@ int channel_flush(struct channel *channel, struct error *err)
 	return r;
 }
 
-static int enqueue_locked(struct channel *channel, const uint8_t *bytes, size_t n, int fd,
-			  struct error *err)
+static int enqueue_locked(struct channel *channel, const uint8_t *bytes, size_t n, size_t cost,
+			  int fd, struct error *err)
 {
 	struct queued *queued;
-
-	if (channel->n_queued >= channel->max_queued)
+	if (channel->n_queued >= channel->max_queued ||
+	    channel->queued_bytes + cost > QUEUED_BYTES_MAX)
 		return error_raise(err, ERROR_SLOW_CONSUMER,
-				   "%zu frames wait for the other process", channel->n_queued);
+				   "%zu frames of %zu bytes wait for the other process",
+				   channel->n_queued, channel->queued_bytes);
 	queued = malloc(sizeof(*queued) + n);
 	if (queued == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "queue a frame of %zu bytes", n);
-	*queued = (struct queued){ .fd = -1, .size = n };
+	*queued = (struct queued){ .fd = -1, .size = n, .cost = cost };
 	memcpy(queued->bytes, bytes, n);
 	if (fd >= 0) {
 		queued->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -174,11 +175,12 @@ static int enqueue_locked(struct channel *channel, const uint8_t *bytes, size_t 
 	*channel->last = queued;
 	channel->last = &queued->next;
 	channel->n_queued++;
+	channel->queued_bytes += cost;
 	return 0;
 }
 
-static int send_or_queue(struct channel *channel, const uint8_t *bytes, size_t n, int fd,
-			 struct error *err)
+static int send_or_queue(struct channel *channel, const uint8_t *bytes, size_t n, size_t cost,
+			 int fd, struct error *err)
 {
 	int r;
 
@@ -191,7 +193,7 @@ static int send_or_queue(struct channel *channel, const uint8_t *bytes, size_t n
 					      "send to the other process");
 	}
 	if (r == 0)
-		r = enqueue_locked(channel, bytes, n, fd, err);
+		r = enqueue_locked(channel, bytes, n, cost, fd, err);
 	(void)pthread_mutex_unlock(&channel->lock);
 	return r < 0 ? r : 0;
 }
@@ -282,8 +284,8 @@ int channel_send(struct channel *channel, Bpfleet__Ipc__Frame *frame, const uint
 	if (n > sizeof(bytes))
 		r = error_raise(err, ERROR_PROTOCOL, "a frame of %zu bytes", n);
 	else
-		r = send_or_queue(channel, bytes, protobuf_c_message_pack(&frame->base, bytes), fd,
-				  err);
+		r = send_or_queue(channel, bytes, protobuf_c_message_pack(&frame->base, bytes),
+				  n + (body_fd >= 0 ? body_size : 0), fd, err);
 	(void)place_body(frame, (ProtobufCBinaryData){ 0 }, 0, NULL);
 	return r;
 }
