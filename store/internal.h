@@ -50,7 +50,8 @@ struct store {
 	char *path;
 	struct store_tx *tx;
 	bool doomed;
-	bool relaxed; /* synchronous is NORMAL: commits do not wait for the disk */
+	bool snapshot; /* a read transaction is open */
+	bool relaxed;  /* synchronous is NORMAL: commits do not wait for the disk */
 	uint64_t tx_at_ns;
 	int log_fd;		 /* of the write-ahead log, -1: blocks cannot be set aside */
 	uint64_t log_size_bytes; /* of the log when blocks were set aside behind it */

@@ -116,6 +116,14 @@ int store_tx_commit(struct store_tx *tx, struct error *err) _must_check_;
 void store_tx_done(struct store_tx *tx);
 #define _cleanup_store_tx_ _cleanup_(store_tx_done)
 
+/*
+ * Until store_snapshot_end() or the next store_tx_begin(), reads see one state of the store, and
+ * share the locks that each would take for itself. Optional: where it cannot begin, reads go on one
+ * by one. Harmless while there is one already, or a transaction.
+ */
+void store_snapshot_begin(struct store *store);
+void store_snapshot_end(struct store *store);
+
 /* ---- facts about the node */
 
 struct store_meta {

@@ -329,6 +329,40 @@ static void reading_inside_a_transaction_sees_its_writes(void **state)
 	assert_string_equal(row->reason, "why");
 }
 
+static void state_of_a(struct fixture *f, const char *reason)
+{
+	_cleanup_free_ struct store_instance *row = NULL;
+
+	fixture_ok(f, store_instance_get(f->store, ID_A, &row, &f->err));
+	assert_string_equal(row->reason, reason);
+}
+
+static void a_snapshot_shows_one_state_until_it_ends_or_we_write(void **state)
+{
+	struct fixture *f = *state;
+	struct store_tx tx;
+
+	fixture_populate(f);
+	store_snapshot_begin(f->store);
+	store_snapshot_begin(f->store);
+	state_of_a(f, "");
+	fixture_sql(f, "UPDATE instances SET reason = 'one'");
+	state_of_a(f, "");
+	store_snapshot_end(f->store);
+	store_snapshot_end(f->store);
+	state_of_a(f, "one");
+	store_snapshot_begin(f->store);
+	state_of_a(f, "one");
+	fixture_sql(f, "UPDATE instances SET reason = 'two'");
+	(void)fixture_begin(f, &tx);
+	store_snapshot_begin(f->store);
+	state_of_a(f, "two");
+	fixture_ok(f, store_instance_set_state(&tx, ID_A, INSTANCE_FAILED, "three", &f->err));
+	store_snapshot_end(f->store);
+	fixture_ok(f, store_tx_commit(&tx, &f->err));
+	state_of_a(f, "three");
+}
+
 static void a_writer_beside_us_is_an_error_and_not_a_hang(void **state)
 {
 	struct fixture *f = *state;
@@ -519,6 +553,7 @@ int main(void)
 		TEST(a_failed_step_dooms_the_transaction),
 		TEST(there_is_one_transaction_at_a_time),
 		TEST(reading_inside_a_transaction_sees_its_writes),
+		TEST(a_snapshot_shows_one_state_until_it_ends_or_we_write),
 		TEST(a_writer_beside_us_is_an_error_and_not_a_hang),
 		TEST(every_change_has_a_revision_of_its_own),
 		TEST(an_unload_tells_of_everything_that_goes),

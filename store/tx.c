@@ -89,6 +89,22 @@ static int tx_relax(struct store *store, bool relaxed, struct error *err)
 	return r;
 }
 
+void store_snapshot_begin(struct store *store)
+{
+	if (store->tx == NULL && !store->snapshot)
+		store->snapshot = tx_step(store, SQL_SNAPSHOT_BEGIN, "begin", NULL) == 0;
+}
+
+void store_snapshot_end(struct store *store)
+{
+	if (!store->snapshot)
+		return;
+	store->snapshot = false;
+	/* It wrote nothing: rolled back it is over as well. */
+	if (tx_step(store, SQL_SNAPSHOT_END, "end", NULL) < 0)
+		sql_rollback(store);
+}
+
 int store_tx_begin(struct store *store, enum store_tx_kind kind, struct store_tx *tx,
 		   struct error *err)
 {
@@ -97,6 +113,7 @@ int store_tx_begin(struct store *store, enum store_tx_kind kind, struct store_tx
 	*tx = (struct store_tx){};
 	if (store->tx != NULL)
 		return error_raise(err, ERROR_STORE_FAILED, "a transaction is under way already");
+	store_snapshot_end(store);
 	if (kind == STORE_TX_GROW || kind == STORE_TX_GROW_INTENT) {
 		r = tx_check_space(store, 0, err);
 		if (r < 0)
