@@ -55,6 +55,12 @@ static const struct hint hints[] = {
 	{ ERROR_SIGNER_UNTRUSTED, "`bpfleet bundle inspect FILE` shows who signed; the owner of "
 				  "the host must trust that key" },
 	{ ERROR_KEY_NOT_IN_MAP, "`bpfleet map dump INSTANCE/MAP` shows the keys there are" },
+	/* What their rows say after "; " is no advice. */
+	{ ERROR_CANCELLED, NULL },
+	{ ERROR_OUT_OF_MEMORY, NULL },
+	{ ERROR_KERNEL_REFUSED, NULL },
+	{ ERROR_LIMIT_EXCEEDED, NULL },
+	{ ERROR_CONFIG_INVALID, NULL },
 };
 
 /* The CLI's own hint, or what errors.def says after "; "; NULL if nobody has one. */

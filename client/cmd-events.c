@@ -13,6 +13,7 @@
 #include "rpc/client.h"
 
 #define SOURCES_MAX 256U
+#define NUMBER_WIDTH 7 /* a pid, most of the time */
 
 struct source {
 	const Bpfleet__V1__Map *map;
@@ -48,15 +49,17 @@ static int make_sheet(struct events *events, struct error *err)
 	if (r < 0)
 		return r;
 	sheet_column(events->sheet, "TIME", 0);
-	if (events->n_sources == 1) {
-		for (size_t i = 0; i < decoder_n_columns(decoder, DECODER_EVENT); i++)
-			sheet_column(events->sheet, decoder_column_name(decoder, DECODER_EVENT, i),
-				     decoder_column_is_number(decoder, DECODER_EVENT, i)
-					     ? SHEET_RIGHT
-					     : 0);
-	} else {
+	if (events->n_sources > 1) {
 		sheet_column(events->sheet, "MAP", 0);
 		sheet_column(events->sheet, "EVENT", 0);
+	}
+	for (size_t i = 0; events->n_sources == 1 && i < decoder_n_columns(decoder, DECODER_EVENT);
+	     i++) {
+		bool is_number = decoder_column_is_number(decoder, DECODER_EVENT, i);
+
+		sheet_column(events->sheet, decoder_column_name(decoder, DECODER_EVENT, i),
+			     is_number ? SHEET_RIGHT : 0);
+		sheet_widen(events->sheet, is_number ? NUMBER_WIDTH : 0);
 	}
 	r = cli_flush(events->sheet, err);
 	(void)fflush(events->cli->out);

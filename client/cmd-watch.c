@@ -157,9 +157,13 @@ int cmd_watch(struct cli *cli, struct error *err)
 		return r;
 	sheet_column(sheet, "REVISION", SHEET_RIGHT);
 	sheet_column(sheet, "CHANGE", 0);
+	sheet_widen(sheet, strlen("changed"));
 	sheet_column(sheet, "KIND", 0);
+	sheet_widen(sheet, strlen("instance"));
 	sheet_column(sheet, "NAME", 0);
+	sheet_widen(sheet, NAME_ID_LEN);
 	sheet_column(sheet, "STATE", 0);
+	sheet_widen(sheet, strlen("attached"));
 	sheet_column(sheet, "DETAIL", 0);
 	watch.sheet = sheet;
 	return follow(&watch, err);

@@ -85,6 +85,10 @@ static int come_back(struct lease *lease, struct error *err)
 			      &failure);
 		if (r == 0)
 			return 0;
+		if (failure.code == ERROR_NOT_FOUND || failure.code == ERROR_LEASE_TOKEN_INVALID)
+			return error_raise(err, ERROR_CANCELLED,
+					   "the lease has ended with the daemon, which is back: "
+					   "load again");
 		if (failure.code != ERROR_UNAVAILABLE || clock_monotonic_ns() >= give_up ||
 		    cli_wait(lease->cli, COME_BACK_PAUSE_MS)) {
 			*err = failure;

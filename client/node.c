@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -119,6 +120,20 @@ int node_explain(const struct node *node, int r, struct error *err)
 	return r;
 }
 
+/*
+ * Whether the time ran out on our side: gRPC then says so in two words, or that it was still
+ * connecting. A daemon that ran out of time says what became of the change, and is not overruled.
+ */
+static bool is_silence(const struct node *node, const struct error *failure, uint64_t deadline)
+{
+	if (clock_monotonic_ns() < deadline)
+		return false;
+	if (failure->code == ERROR_UNAVAILABLE)
+		return probe(node->socket_path) == 0;
+	return failure->code == ERROR_DEADLINE_EXCEEDED &&
+	       strcmp(failure->message, "Deadline Exceeded") == 0;
+}
+
 int node_call(struct node *node, const char *method, const ProtobufCMessage *request,
 	      struct arena *arena, ProtobufCMessage **ret_response, struct error *err)
 {
@@ -139,6 +154,9 @@ int node_call(struct node *node, const char *method, const ProtobufCMessage *req
 			break;
 		(void)poll(NULL, 0, RETRY_PAUSE_MS);
 	}
+	if (is_silence(node, &failure, deadline))
+		r = error_raise(&failure, ERROR_DEADLINE_EXCEEDED,
+				"the daemon did not answer within %u ms", node->timeout_ms);
 	r = node_explain(node, r, &failure);
 	if (err != NULL)
 		*err = failure;

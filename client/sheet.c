@@ -111,6 +111,14 @@ void sheet_column(struct sheet *sheet, const char *title, unsigned int flags)
 	column->width = sheet->options.no_header ? 0 : display_width(column->title);
 }
 
+void sheet_widen(struct sheet *sheet, size_t width)
+{
+	struct column *column = &sheet->columns[sheet->n_columns - 1];
+
+	if (column->width < width)
+		column->width = width;
+}
+
 static void add_cell(struct sheet *sheet, char *text, enum sheet_colour colour)
 {
 	struct cell *cells;

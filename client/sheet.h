@@ -46,6 +46,9 @@ DEFINE_CLEANUP(struct sheet, sheet_free)
 /* Adds a column; the title is copied. Before the first row. */
 void sheet_column(struct sheet *sheet, const char *title, unsigned int flags);
 
+/* The last column added is at least that wide; for streams, whose next rows are not known. */
+void sheet_widen(struct sheet *sheet, size_t width);
+
 /*
  * The next cell of the row; a row ends when it has as many as there are columns. Text is escaped.
  * Running out of memory shows at sheet_flush().

@@ -368,8 +368,8 @@ static void a_watch_shows_what_is_then_what_changes(void **state)
 	const struct process *p = expect(0, "watch --duration 300ms");
 
 	(void)state;
-	assert_contains(p->out, "REVISION  CHANGE  KIND      NAME");
-	assert_contains(p->out, "is      instance  " FAKE_ID "  attached  sample@1.2.3");
+	assert_contains(p->out, "REVISION  CHANGE   KIND      NAME");
+	assert_contains(p->out, "is       instance  " FAKE_ID "  attached  sample@1.2.3");
 	p = expect(0, "watch --duration 300ms --output json");
 	assert_int_equal(count(p->out, "\n"), 2);
 	assert_contains(p->out, "\"kind\":\"CHANGE_KIND_PUT\"");
@@ -553,6 +553,39 @@ static void a_silent_daemon_runs_into_the_time_limit(void **state)
 			"give it more time with --timeout");
 }
 
+static void a_lease_whose_daemon_forgot_it_is_lost(void **state)
+{
+	struct process *p;
+
+	(void)state;
+	p = process_start("load sample --durability lease");
+	process_await(p, "Ctrl-C ends it");
+	assert_true(fake_wait(&fake->n_streams, 1));
+	atomic_store(&fake->fail_with, ERROR_NOT_FOUND);
+	fake_drop(fake);
+	process_finish(p);
+	assert_int_equal(p->exit_code, EXIT_CODE_FAILED);
+	assert_contains(p->err, "the lease has ended with the daemon");
+	assert_int_equal(atomic_load(&fake->n_unloads), 0);
+	process_free(p);
+}
+
+/* Takes connections and says nothing: a daemon that is stopped, or not one at all. */
+static void a_mute_socket_runs_into_the_time_limit(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char line[256];
+
+	(void)state;
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/mute", fake->directory);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	(void)snprintf(line, sizeof(line), "--timeout 300ms --socket %s status", address.sun_path);
+	assert_contains(expect(EXIT_CODE_TIMEOUT, line)->err, "did not answer within 300 ms");
+	(void)unlink(address.sun_path);
+}
+
 static void no_daemon_is_said_with_the_socket(void **state)
 {
 	const struct process *p;
@@ -679,6 +712,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(errors_are_json_when_the_output_is, set_up),
 		cmocka_unit_test_setup(a_call_is_repeated_while_the_daemon_starts, set_up),
 		cmocka_unit_test_setup(a_silent_daemon_runs_into_the_time_limit, set_up),
+		cmocka_unit_test_setup(a_lease_whose_daemon_forgot_it_is_lost, set_up),
+		cmocka_unit_test_setup(a_mute_socket_runs_into_the_time_limit, set_up),
 		cmocka_unit_test_setup(no_daemon_is_said_with_the_socket, set_up),
 		cmocka_unit_test_setup(a_socket_that_may_not_be_opened_is_a_denial, set_up),
 		cmocka_unit_test_setup(wrong_lines_touch_no_daemon, set_up),
