@@ -145,6 +145,7 @@ static void attach_done(struct job *job)
 	_cleanup_(attach_freep) struct attach *attach = (struct attach *)(void *)job;
 	struct core *core = attach->request->core;
 	struct held_instance *held = held_find(core, attach->instance);
+	_cleanup_free_ struct held_link *entry = NULL;
 	Bpfleet__V1__AttachResponse *response = NULL;
 	int r = attach->r;
 
@@ -152,17 +153,20 @@ static void attach_done(struct job *job)
 		attach_failed(attach);
 		return;
 	}
-	if (attach->lease && held != NULL)
-		r = held_add_link(held, attach->link.id, &attach->link.link, &attach->err);
+	if (attach->lease) {
+		entry = held_link_new(attach->link.id);
+		if (held == NULL || entry == NULL)
+			r = error_raise(&attach->err, ERROR_OUT_OF_MEMORY, "hold a link");
+	}
 	if (r >= 0)
 		r = record_outcome(attach, &response, &attach->err);
 	if (r < 0) {
-		if (attach->lease && held != NULL && attach->link.link.fd < 0)
-			attach->link.link = held_take_link(held, attach->link.id);
 		attach->job = (struct job){ .work = undo_work, .done = undo_done };
 		jobs_submit(core->jobs, &TAKE_PTR(attach)->job);
 		return;
 	}
+	if (entry != NULL)
+		held_add_link(held, TAKE_PTR(entry), &attach->link.link);
 	busy_leave(core, attach->instance);
 	request_reply(attach->request, &response->base);
 }

@@ -34,7 +34,7 @@ static void close_all(int *fds, size_t n)
 	free(fds);
 }
 
-static void held_free(struct held_instance *held)
+void held_free(struct held_instance *held)
 {
 	struct held_link *next;
 
@@ -82,19 +82,23 @@ static void on_lost(struct loop_timer *timer)
 	unload_lease(held->core, held->id, "its client did not come back");
 }
 
-int held_add_link(struct held_instance *held, const char *id, struct kernel_link *link,
-		  struct error *err)
+struct held_link *held_link_new(const char *id)
 {
 	struct held_link *entry = calloc(1, sizeof(*entry));
 
 	if (entry == NULL)
-		return error_raise(err, ERROR_OUT_OF_MEMORY, "hold a link");
+		return NULL;
 	(void)snprintf(entry->id, sizeof(entry->id), "%s", id);
+	entry->link = KERNEL_LINK_NONE;
+	return entry;
+}
+
+void held_add_link(struct held_instance *held, struct held_link *entry, struct kernel_link *link)
+{
 	entry->link = *link;
 	*link = KERNEL_LINK_NONE;
 	entry->next = held->links;
 	held->links = entry;
-	return 0;
 }
 
 struct kernel_link held_take_link(struct held_instance *held, const char *id)
@@ -112,29 +116,54 @@ struct kernel_link held_take_link(struct held_instance *held, const char *id)
 	return KERNEL_LINK_NONE;
 }
 
-/* Moves the fds of all programs or maps over; allocation comes first, so that nothing is half
- * taken. */
-int held_add(struct core *core, struct apply *apply, struct session *session, uint64_t ends_at_ns,
+int held_new(struct core *core, const struct apply *apply, struct held_instance **ret,
 	     struct error *err)
 {
-	struct kernel_object *object = apply->object;
-	struct held_instance *held = calloc(1, sizeof(*held));
-	uint64_t now = clock_realtime_ns();
-	int r = 0;
+	const struct kernel_object *object = apply->object;
+	_cleanup_(held_freep) struct held_instance *held = calloc(1, sizeof(*held));
 
-	if (held != NULL) {
-		held->program_fds = malloc((object->n_programs + 1) * sizeof(int));
-		held->map_fds = malloc((object->n_maps + 1) * sizeof(int));
+	if (held == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "hold a lease");
+	held->core = core;
+	held->ends.due = on_time_limit;
+	held->grace.due = on_lost;
+	(void)snprintf(held->id, sizeof(held->id), "%s", apply->id);
+	held->program_fds = malloc((object->n_programs + 1) * sizeof(int));
+	held->map_fds = malloc((object->n_maps + 1) * sizeof(int));
+	if (held->program_fds == NULL || held->map_fds == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "hold a lease");
+	for (size_t i = 0; i < apply->n_links; i++) {
+		struct kernel_link none = KERNEL_LINK_NONE;
+		struct held_link *entry = held_link_new(apply->links[i].id);
+
+		if (entry == NULL)
+			return error_raise(err, ERROR_OUT_OF_MEMORY, "hold a lease");
+		held_add_link(held, entry, &none);
 	}
-	if (held == NULL || held->program_fds == NULL || held->map_fds == NULL)
-		r = error_raise(err, ERROR_OUT_OF_MEMORY, "hold a lease");
-	for (size_t i = 0; r >= 0 && i < apply->n_links; i++)
-		r = held_add_link(held, apply->links[i].id, &apply->links[i].link, err);
-	if (r < 0) {
-		if (held != NULL)
-			held_free(held);
-		return r;
+	*ret = TAKE_PTR(held);
+	return 0;
+}
+
+static void take_links(struct held_instance *held, struct apply *apply)
+{
+	for (struct held_link *entry = held->links; entry != NULL; entry = entry->next) {
+		for (size_t i = 0; i < apply->n_links; i++) {
+			if (strcmp(apply->links[i].id, entry->id) != 0)
+				continue;
+			entry->link = apply->links[i].link;
+			apply->links[i].link = KERNEL_LINK_NONE;
+		}
 	}
+}
+
+void held_take(struct held_instance *held, struct apply *apply, struct session *session,
+	       uint64_t ends_at_ns)
+{
+	struct kernel_object *object = apply->object;
+	struct core *core = held->core;
+	uint64_t now = clock_realtime_ns();
+
+	take_links(held, apply);
 	for (size_t i = 0; i < object->n_programs; i++)
 		held->program_fds[i] = TAKE_FD(object->programs[i].fd);
 	for (size_t i = 0; i < object->n_maps; i++)
@@ -142,11 +171,7 @@ int held_add(struct core *core, struct apply *apply, struct session *session, ui
 	held->readonly_fds = TAKE_PTR(apply->readonly_fds);
 	held->n_programs = object->n_programs;
 	held->n_maps = object->n_maps;
-	held->core = core;
-	(void)snprintf(held->id, sizeof(held->id), "%s", apply->id);
 	held->session = session_ref(session);
-	held->ends.due = on_time_limit;
-	held->grace.due = on_lost;
 	held->next = core->held;
 	core->held = held;
 	if (ends_at_ns > 0)
@@ -154,7 +179,6 @@ int held_add(struct core *core, struct apply *apply, struct session *session, ui
 			       clock_monotonic_ns() + (ends_at_ns > now ? ends_at_ns - now : 0));
 	if (session_has_ended(session))
 		lease_session_ended(core, session);
-	return 0;
 }
 
 void lease_session_ended(struct core *core, const struct session *session)

@@ -38,14 +38,23 @@ struct held_instance {
 
 /* NULL: no lease of that id. */
 struct held_instance *held_find(struct core *core, const char *id);
-/* Takes the fds of a loaded lease, its links included. Errors: OUT_OF_MEMORY (nothing taken). */
-_must_check_ int held_add(struct core *core, struct apply *apply, struct session *session,
-			  uint64_t ends_at_ns, struct error *err);
+/*
+ * Holding a lease comes in two steps around the commit of its rows: held_new() allocates all that
+ * is needed and takes nothing, held_take() then takes the fds, links included, and cannot fail.
+ * Errors: OUT_OF_MEMORY. Free with held_free() what held_take() did not get.
+ */
+_must_check_ int held_new(struct core *core, const struct apply *apply, struct held_instance **ret,
+			  struct error *err);
+void held_take(struct held_instance *held, struct apply *apply, struct session *session,
+	       uint64_t ends_at_ns);
+void held_free(struct held_instance *held);
+DEFINE_CLEANUP(struct held_instance, held_free)
 /* Closes every fd and forgets it. */
 void held_remove(struct core *core, struct held_instance *held);
-/* Takes the link. Errors: OUT_OF_MEMORY. */
-_must_check_ int held_add_link(struct held_instance *held, const char *id, struct kernel_link *link,
-			       struct error *err);
+/* The same for one more link: an entry to come (free()), which held_add_link() takes with the link.
+ * NULL: out of memory. */
+struct held_link *held_link_new(const char *id);
+void held_add_link(struct held_instance *held, struct held_link *entry, struct kernel_link *link);
 /* Gives the link back to the caller; KERNEL_LINK_NONE if there is none of that id. */
 struct kernel_link held_take_link(struct held_instance *held, const char *id);
 

@@ -469,6 +469,7 @@ static void apply_work(struct job *job)
 static void apply_done(struct job *job)
 {
 	_cleanup_(load_freep) struct load *load = load_of(job);
+	_cleanup_(held_freep) struct held_instance *held = NULL;
 	struct request *request = load->request;
 	Bpfleet__V1__LoadResponse *response = NULL;
 	int r = 0;
@@ -482,15 +483,17 @@ static void apply_done(struct job *job)
 		load_failed(load);
 		return;
 	}
-	r = record_outcome(load, &response, &load->err);
-	if (r >= 0 && load->apply->lease)
-		r = held_add(request->core, load->apply, request->session, load->lease_ends_at_ns,
-			     &load->err);
+	if (load->apply->lease)
+		r = held_new(request->core, load->apply, &held, &load->err);
+	if (r >= 0)
+		r = record_outcome(load, &response, &load->err);
 	if (r < 0) {
 		load->job = (struct job){ .work = undo_work, .done = undo_done };
 		jobs_submit(request->core->jobs, &TAKE_PTR(load)->job);
 		return;
 	}
+	if (held != NULL)
+		held_take(TAKE_PTR(held), load->apply, request->session, load->lease_ends_at_ns);
 	request_reply(request, &response->base);
 }
 
