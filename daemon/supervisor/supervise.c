@@ -218,7 +218,9 @@ static void hear_core(struct supervisor *s)
 	if (n == (ssize_t)sizeof(request) && request.protocol == SUPERVISOR_PROTOCOL) {
 		answer(s, &request);
 	} else {
-		child_signal(&s->core, SIGKILL);
+		/* Core that was told to stop closes its end first, then its database. */
+		if (n != 0 || !s->stopping)
+			child_signal(&s->core, SIGKILL);
 		(void)close(TAKE_FD(s->core_fd));
 	}
 	if (s->core_ready && s->front_ready && !s->told_ready) {
