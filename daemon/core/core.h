@@ -68,6 +68,7 @@ struct core {
 	uint32_t n_orphan_pins;	     /* when they were counted last */
 	uint64_t orphans_counted_at; /* monotonic; 0: not yet */
 	uint32_t n_loading;	     /* Loads between their intent and their end */
+	size_t verify_bytes;	     /* stored files in memory, waiting to be verified */
 	uint32_t retry_tick;
 	char describe_after[STORE_ID_LEN + 1]; /* the link described last */
 	bool held_by_owner; /* `bpfleetd --detach-all` is in force: nothing is applied */

@@ -151,14 +151,19 @@ int serve_detach(struct request *request, ProtobufCMessage **ret_response, struc
 		return r;
 	r = record_intent(detach, err);
 	core_step("detach.intent");
-	if (r >= 0)
+	if (r >= 0) {
+		struct error journal_err = { 0 };
+
 		r = link_removal_init(core, row, &detach->removal, err);
+		if (r < 0 && journal_end(core, detach->op, &journal_err) < 0)
+			log_error(LOG_LEVEL_WARNING, &journal_err, "end the journal of a detach");
+	}
 	if (r < 0) {
 		busy_leave(core, row->id);
 		busy_leave(core, instance->id);
 		return r;
 	}
 	detach->job = (struct job){ .work = detach_work, .done = detach_done };
-	jobs_submit(core->jobs, &TAKE_PTR(detach)->job);
+	jobs_submit_urgent(core->jobs, &TAKE_PTR(detach)->job);
 	return REQUEST_PENDING;
 }

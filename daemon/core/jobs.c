@@ -26,7 +26,7 @@ struct jobs {
 	struct loop *loop;
 	pthread_mutex_t lock; /* of all below but n_pending */
 	pthread_cond_t more;
-	struct queue waiting, ran;
+	struct queue urgent, waiting, ran;
 	bool stopping;
 	pthread_t threads[WORKERS_MAX];
 	unsigned int n_threads;
@@ -52,15 +52,21 @@ static struct job *queue_pop(struct queue *queue)
 	return job;
 }
 
-static void *worker(void *data)
+static struct job *next_job(struct jobs *jobs, bool only_urgent)
 {
-	struct jobs *jobs = data;
+	struct job *job = queue_pop(&jobs->urgent);
+
+	return job != NULL || only_urgent ? job : queue_pop(&jobs->waiting);
+}
+
+static void work(struct jobs *jobs, bool only_urgent)
+{
 	const uint64_t one = 1;
 	struct job *job;
 
 	(void)pthread_mutex_lock(&jobs->lock);
 	for (;;) {
-		while ((job = queue_pop(&jobs->waiting)) == NULL && !jobs->stopping)
+		while ((job = next_job(jobs, only_urgent)) == NULL && !jobs->stopping)
 			(void)pthread_cond_wait(&jobs->more, &jobs->lock);
 		if (job == NULL)
 			break;
@@ -71,6 +77,17 @@ static void *worker(void *data)
 		(void)!write(jobs->source.fd, &one, sizeof(one));
 	}
 	(void)pthread_mutex_unlock(&jobs->lock);
+}
+
+static void *any_worker(void *data)
+{
+	work(data, false);
+	return NULL;
+}
+
+static void *urgent_worker(void *data)
+{
+	work(data, true);
 	return NULL;
 }
 
@@ -108,7 +125,8 @@ static int start_threads(struct jobs *jobs, unsigned int n, struct error *err)
 	(void)pthread_attr_init(&attr);
 	(void)pthread_attr_setstacksize(&attr, WORKER_STACK_BYTES);
 	for (unsigned int i = 0; i < n && r == 0; i++) {
-		r = pthread_create(&jobs->threads[i], &attr, worker, jobs);
+		r = pthread_create(&jobs->threads[i], &attr,
+				   i == 0 && n > 1 ? urgent_worker : any_worker, jobs);
 		if (r != 0)
 			break;
 		jobs->n_threads++;
@@ -129,6 +147,7 @@ int jobs_new(struct loop *loop, unsigned int n_workers, struct jobs **ret, struc
 	if (jobs == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "make the workers");
 	jobs->loop = loop;
+	jobs->urgent.last = &jobs->urgent.first;
 	jobs->waiting.last = &jobs->waiting.first;
 	jobs->ran.last = &jobs->ran.first;
 	(void)pthread_mutex_init(&jobs->lock, NULL);
@@ -163,7 +182,7 @@ void jobs_free(struct jobs *jobs)
 		(void)pthread_join(jobs->threads[i], NULL);
 	finish_ran(jobs);
 	/* What `done` has submitted now, an undo for example, finds no worker any more. */
-	while ((job = queue_pop(&jobs->waiting)) != NULL) {
+	while ((job = next_job(jobs, false)) != NULL) {
 		job->work(job);
 		queue_push(&jobs->ran, job);
 		finish_ran(jobs);
@@ -182,7 +201,17 @@ void jobs_submit(struct jobs *jobs, struct job *job)
 	jobs->n_pending++;
 	(void)pthread_mutex_lock(&jobs->lock);
 	queue_push(&jobs->waiting, job);
-	(void)pthread_cond_signal(&jobs->more);
+	/* Not one: it might be the worker that does not want it. */
+	(void)pthread_cond_broadcast(&jobs->more);
+	(void)pthread_mutex_unlock(&jobs->lock);
+}
+
+void jobs_submit_urgent(struct jobs *jobs, struct job *job)
+{
+	jobs->n_pending++;
+	(void)pthread_mutex_lock(&jobs->lock);
+	queue_push(&jobs->urgent, job);
+	(void)pthread_cond_broadcast(&jobs->more);
 	(void)pthread_mutex_unlock(&jobs->lock);
 }
 

@@ -25,6 +25,9 @@ _must_check_ int jobs_new(struct loop *loop, unsigned int n_workers, struct jobs
 void jobs_free(struct jobs *jobs);
 DEFINE_CLEANUP(struct jobs, jobs_free)
 
+/* Ahead of all ordinary jobs, and one worker does nothing else: for what takes things out of the
+ * kernel. */
+void jobs_submit_urgent(struct jobs *jobs, struct job *job);
 /* From the main thread. The queue is bounded by the credits that core gives front. */
 void jobs_submit(struct jobs *jobs, struct job *job);
 /* Jobs submitted whose `done` has not run. */

@@ -72,14 +72,14 @@ static void on_time_limit(struct loop_timer *timer)
 {
 	struct held_instance *held = held_of_timer(timer, offsetof(struct held_instance, ends));
 
-	unload_lease(held->core, held->id, "its time is over");
+	unload_lease(held->core, held->id, "its time is over", timer);
 }
 
 static void on_lost(struct loop_timer *timer)
 {
 	struct held_instance *held = held_of_timer(timer, offsetof(struct held_instance, grace));
 
-	unload_lease(held->core, held->id, "its client did not come back");
+	unload_lease(held->core, held->id, "its client did not come back", timer);
 }
 
 struct held_link *held_link_new(const char *id)
@@ -207,6 +207,9 @@ int serve_keep_lease(struct request *request, ProtobufCMessage **ret_response, s
 	held = held_find(request->core, instance->id);
 	if (held == NULL)
 		return error_raise(err, ERROR_NOT_FOUND, "%s is not a lease", message->instance);
+	if (instance->state == INSTANCE_UNLOADING)
+		return error_raise(err, ERROR_NOT_FOUND, "the lease %s is ending",
+				   message->instance);
 	core_hash(message->lease_token.data, message->lease_token.len, hash);
 	if (message->lease_token.len != LEASE_TOKEN_LEN || !instance->has_lease_token ||
 	    sodium_memcmp(hash, instance->lease_token_hash, sizeof(hash)) != 0)

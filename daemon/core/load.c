@@ -21,6 +21,8 @@
 #include "store/bundles.h"
 #include "store/journal.h"
 
+/* Of stored files in memory for loads that wait for their verification. */
+#define VERIFY_BYTES_MAX ((size_t)64 << 20)
 #define LEASE_TTL_MAX_NS (UINT64_C(366) * 24 * 3600 * NS_PER_SEC)
 
 /* A Load between its request and its reply: first the bundle is verified if need be, then applied.
@@ -28,6 +30,7 @@
 struct load {
 	struct job job; /* the verification */
 	struct request *request;
+	struct core *request_core; /* outlives the request */
 	struct trust_ref *trust;
 	struct digest digest;
 	struct stored_file file;
@@ -35,6 +38,8 @@ struct load {
 	struct error err;
 	struct apply *apply;
 	uint64_t op;
+	bool counted;	     /* in core->n_loading */
+	size_t verify_bytes; /* in core->verify_bytes */
 	uint8_t token[LEASE_TOKEN_LEN];
 	uint64_t lease_ends_at_ns;
 };
@@ -43,6 +48,10 @@ static void load_free(struct load *load)
 {
 	if (load == NULL)
 		return;
+	if (load->counted)
+		load->request_core->n_loading--;
+	if (load->verify_bytes > 0)
+		load->request_core->verify_bytes -= load->verify_bytes;
 	stored_file_done(&load->file);
 	trust_unref(load->trust);
 	trusted_bundle_unref(load->bundle);
@@ -103,7 +112,7 @@ static int check_host(struct core *core, const struct request *request, const ch
 
 	if (r < 0)
 		return r;
-	if (counts.n_instances >= core->config->limits.n_instances)
+	if (counts.n_instances + core->n_loading >= core->config->limits.n_instances)
 		return error_raise(err, ERROR_LIMIT_EXCEEDED,
 				   "%" PRIu64 " instances are loaded, limits.instances is %u",
 				   counts.n_instances, core->config->limits.n_instances);
@@ -441,24 +450,31 @@ static int respond_validate(struct load *load, Bpfleet__V1__LoadResponse **ret, 
 	return 0;
 }
 
-static void validate_done(struct load *load)
+static int record_validate(struct load *load, Bpfleet__V1__LoadResponse **ret, struct error *err)
 {
 	struct request *request = load->request;
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
-	Bpfleet__V1__LoadResponse *response = NULL;
-	struct error err = { 0 };
-	int r = respond_validate(load, &response, &err);
+	int r = respond_validate(load, ret, err);
+
+	/* A verdict on this kernel now, which may be large: nothing to be read again tomorrow. */
+	request->request_id = "";
 
 	(void)snprintf(request->detail, sizeof(request->detail), "validate_only: %s",
 		       load->apply->object != NULL ? "it would load" : load->err.message);
 	if (r >= 0)
-		r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, &err);
-	if (r >= 0)
-		r = request_commit(request, &tx, &response->base, &err);
-	if (r >= 0)
-		request_reply(request, &response->base);
+		r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, err);
+	return r < 0 ? r : request_commit(request, &tx, &(*ret)->base, err);
+}
+
+static void validate_done(struct load *load)
+{
+	Bpfleet__V1__LoadResponse *response = NULL;
+	struct error err = { 0 };
+
+	if (record_validate(load, &response, &err) >= 0)
+		request_reply(load->request, &response->base);
 	else
-		request_fail(request, &err);
+		request_fail(load->request, &err);
 }
 
 static void apply_work(struct job *job)
@@ -483,7 +499,9 @@ static void apply_done(struct job *job)
 		load_failed(load);
 		return;
 	}
-	if (load->apply->lease)
+	/* Trust may have changed while the kernel was at work. */
+	r = trusted_bundle_check(request->core->bundles, load->bundle, &load->err);
+	if (r >= 0 && load->apply->lease)
 		r = held_new(request->core, load->apply, &held, &load->err);
 	if (r >= 0)
 		r = record_outcome(load, &response, &load->err);
@@ -506,7 +524,9 @@ static int begin(struct load *load, struct error *err)
 	int r;
 
 	rules_note_bundle(request, load->bundle);
-	r = rules_check_expiry(load->bundle->bundle->manifest, err);
+	r = trusted_bundle_check(request->core->bundles, load->bundle, err);
+	if (r >= 0)
+		r = rules_check_expiry(load->bundle->bundle->manifest, err);
 	if (r >= 0)
 		r = rules_check_floor(request->core, load->bundle->bundle->manifest, err);
 	if (r >= 0)
@@ -547,6 +567,8 @@ static void verify_done(struct job *job)
 	int r = load->bundle == NULL ? -1 : 0;
 
 	stored_file_done(&load->file);
+	load->request_core->verify_bytes -= load->verify_bytes;
+	load->verify_bytes = 0;
 	if (r >= 0) {
 		trusted_bundles_put(load->request->core->bundles, load->bundle);
 		r = begin(load, &load->err);
@@ -570,6 +592,7 @@ int serve_load(struct request *request, ProtobufCMessage **ret_response, struct 
 	if (load == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "load a bundle");
 	load->request = request;
+	load->request_core = core;
 	r = check_message(message, err);
 	if (r >= 0)
 		r = rules_find_bundle(request, message->bundle, POLICY_VERB_LOAD, &row, err);
@@ -580,6 +603,8 @@ int serve_load(struct request *request, ProtobufCMessage **ret_response, struct 
 		r = check_host(core, request, message->label, err);
 	if (r < 0)
 		return r;
+	core->n_loading++;
+	load->counted = true;
 	load->digest = request->digest;
 	cached = trusted_bundles_get(core->bundles, &load->digest);
 	if (cached != NULL) {
@@ -590,6 +615,11 @@ int serve_load(struct request *request, ProtobufCMessage **ret_response, struct 
 		(void)TAKE_PTR(load);
 		return REQUEST_PENDING;
 	}
+	if (core->verify_bytes + row->size_bytes > VERIFY_BYTES_MAX)
+		return error_raise(err, ERROR_RATE_LIMITED,
+				   "bundles of %zu bytes wait to be verified", core->verify_bytes);
+	load->verify_bytes = (size_t)row->size_bytes;
+	core->verify_bytes += load->verify_bytes;
 	r = stored_file_read(core->store, &load->digest, (size_t)row->size_bytes, &load->file, err);
 	if (r < 0)
 		return r;

@@ -257,6 +257,9 @@ static int begin(struct reapply *reapply, struct error *err)
 {
 	int r;
 
+	r = trusted_bundle_check(reapply->core->bundles, reapply->bundle, err);
+	if (r < 0)
+		return r;
 	reapply->apply = apply_new(reapply->core, reapply->bundle, reapply->id);
 	if (reapply->apply == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "plan an instance");
@@ -342,7 +345,8 @@ int reapply_begin(struct core *core, const struct store_instance *row, struct er
 			jobs_submit(core->jobs, &reapply->job);
 	}
 	if (r < 0) {
-		busy_leave(core, row->id);
+		reapply->err = *err;
+		finish(reapply, r);
 		return r;
 	}
 	(void)TAKE_PTR(reapply);

@@ -20,7 +20,8 @@ struct reattach {
 	struct link_removal plan; /* hook and attach options; nothing is removed */
 	int program_fd;
 	struct kernel_link link;
-	char reason[600]; /* the recorded one */
+	enum link_state waiting; /* the state while it is not attached */
+	char reason[600];	 /* the recorded one */
 	struct error err;
 	int r;
 };
@@ -48,7 +49,11 @@ static void attach_work(struct job *job)
 	reattach->r = kernel_attach(&reattach->plan.attach, &reattach->link, &reattach->err);
 	if (reattach->r < 0 || reattach->link.form != KERNEL_LINK_FD)
 		return;
-	reattach->r = kernel_pin(reattach->pins, &pin, reattach->link.fd, &reattach->err);
+	/* The pin of the link whose target is gone makes room; a link that still runs is never
+	 * here. */
+	reattach->r = kernel_unpin(reattach->pins, &pin, &reattach->err);
+	if (reattach->r >= 0)
+		reattach->r = kernel_pin(reattach->pins, &pin, reattach->link.fd, &reattach->err);
 	if (reattach->r < 0 && kernel_detach(&reattach->plan.attach, &reattach->link, &ignored) < 0)
 		return;
 }
@@ -60,7 +65,7 @@ static int record(struct reattach *reattach, struct error *err)
 	char reason[600] = "";
 	struct store_link row = {
 		.id = reattach->plan.id,
-		.state = attached ? LINK_ATTACHED : LINK_PENDING_TARGET,
+		.state = attached ? LINK_ATTACHED : reattach->waiting,
 		.reason = reason,
 		.kernel_id = attached ? reattach->link.id : 0,
 		.attached_at_ns = attached ? clock_realtime_ns() : 0,
@@ -74,7 +79,8 @@ static int record(struct reattach *reattach, struct error *err)
 		(void)snprintf(reason, sizeof(reason), "%s: %.500s",
 			       error_info(reattach->err.code)->reason, reattach->err.message);
 	/* Still waiting for the same thing is no change. */
-	if (!attached && strcmp(reason, reattach->reason) == 0)
+	if (!attached &&
+	    (reattach->waiting == LINK_TARGET_GONE || strcmp(reason, reattach->reason) == 0))
 		return 0;
 	r = store_tx_begin(reattach->core->store, STORE_TX_RELEASE, &tx, err);
 	if (r >= 0)
@@ -113,6 +119,7 @@ static int prepare(struct reattach *reattach, const struct store_link *row, stru
 		r = link_removal_init(core, row, &reattach->plan, err);
 	if (r < 0)
 		return r;
+	reattach->waiting = row->state == LINK_TARGET_GONE ? LINK_TARGET_GONE : LINK_PENDING_TARGET;
 	(void)snprintf(reattach->reason, sizeof(reattach->reason), "%s", row->reason);
 	reattach->plan.attach.link = reattach->plan.id;
 	reattach->plan.attach.program_fd = reattach->program_fd;

@@ -10,11 +10,15 @@
 #include "bpfleet/v1/node.pb-c.h"
 #include "daemon/core/kernel/load.h"
 #include "daemon/core/kernel/pins.h"
+#include "daemon/core/lease.h"
 #include "daemon/core/links.h"
 #include "daemon/core/reconcile-private.h"
+#include "daemon/core/request.h"
+#include "daemon/core/trusted.h"
 
 #define ROWS_MAX 65536
 #define RETRY_NS (5 * NS_PER_SEC)
+#define DESCRIBED_AT_ONCE 64
 #define HELD_REASON \
 	"held: `bpfleetd --detach-all` is in force; after `bpfleetd --resume` it is applied again"
 
@@ -77,7 +81,7 @@ static int view_link(struct core *core, const struct store_link *row, uint32_t p
 					.link = row->id };
 	struct link_removal plan;
 	struct kernel_link link = KERNEL_LINK_NONE;
-	struct error absent = { 0 };
+	struct error cause = { 0 };
 	int fd = -1, r = link_removal_init(core, row, &plan, err);
 
 	if (r < 0)
@@ -85,13 +89,24 @@ static int view_link(struct core *core, const struct store_link *row, uint32_t p
 	plan.attach.link = plan.id;
 	plan.attach.program_id = program_id;
 	plan.attach.resolved = &plan.resolved;
-	if (kernel_pin_open(core->pins, &pin, false, &fd, &absent) < 0)
-		fd = -1;
-	if (kernel_adopt(&plan.attach, fd, &link, ret, &absent) < 0) {
+	r = kernel_pin_open(core->pins, &pin, false, &fd, &cause);
+	if (r < 0 && cause.code != ERROR_NOT_FOUND) {
+		link_removal_done(&plan);
+		*err = cause;
+		return r;
+	}
+	r = kernel_adopt(&plan.attach, fd, &link, ret, &cause);
+	if (r < 0) {
 		if (fd >= 0)
 			(void)close(fd);
 		link_removal_done(&plan);
-		return 0;
+		if (cause.code == ERROR_NOT_FOUND)
+			return 0;
+		/* There is something, and it is not what was recorded. */
+		ret->state = KERNEL_LINK_DRIFTED;
+		(void)snprintf(ret->reason, sizeof(ret->reason), "%.150s", cause.message);
+		*ret_kernel_id = 0;
+		return 1;
 	}
 	*ret_kernel_id = link.id;
 	kernel_link_close(&link);
@@ -284,14 +299,15 @@ static void retry_instances(struct core *core, bool all)
 	for (size_t i = 0; i < n; i++) {
 		if (!all && !may_have_passed(rows[i].reason))
 			continue;
-		if (reapply_begin(core, &rows[i], &err) < 0)
+		err = (struct error){ 0 };
+		if (reapply_begin(core, &rows[i], &err) < 0 && err.code != ERROR_INSTANCE_BUSY)
 			log_error(LOG_LEVEL_WARNING, &err, "load instance %s again", rows[i].id);
 	}
 }
 
-static void retry_links(struct core *core)
+static void retry_links(struct core *core, enum link_state state)
 {
-	const struct store_link_filter filter = { .state = LINK_PENDING_TARGET };
+	const struct store_link_filter filter = { .state = (uint32_t)state };
 	_cleanup_free_ struct store_link *rows = NULL;
 	struct error err = { 0 };
 	size_t n = 0;
@@ -299,6 +315,7 @@ static void retry_links(struct core *core)
 	if (store_link_list(core->store, &filter, NULL, ROWS_MAX, &rows, &n, &err) < 0)
 		log_error(LOG_LEVEL_ERROR, &err, "look for pending links");
 	for (size_t i = 0; i < n; i++) {
+		err = (struct error){ 0 };
 		if (reattach_begin(core, &rows[i], &err) < 0 && err.code != ERROR_INSTANCE_BUSY)
 			log_error(LOG_LEVEL_WARNING, &err, "attach link %s again", rows[i].id);
 	}
@@ -321,7 +338,9 @@ static void revoke_running(struct core *core)
 			if (rows[i].state == INSTANCE_FAILED ||
 			    !reconcile_is_revoked(core, rows[i].digest))
 				continue;
-			if (revoke_begin(core, &rows[i], &err) < 0)
+			err = (struct error){ 0 };
+			if (revoke_begin(core, &rows[i], &err) < 0 &&
+			    err.code != ERROR_INSTANCE_BUSY)
 				log_error(LOG_LEVEL_ERROR, &err, "revoke instance %s", rows[i].id);
 		}
 		if (n > 0)
@@ -333,15 +352,53 @@ void reconcile_trust(struct core *core)
 {
 	if (core->held_by_owner)
 		return;
+	core->retry_tick = 0;
 	retry_instances(core, true);
 	revoke_running(core);
+}
+
+/* Looks at some links in turn, so that a target that went away shows without a restart. */
+static void describe_some(struct core *core)
+{
+	_cleanup_free_ struct store_link *rows = NULL;
+	struct error err = { 0 };
+	size_t n = 0;
+
+	if (store_link_list(core->store, NULL,
+			    core->describe_after[0] == '\0' ? NULL : core->describe_after,
+			    DESCRIBED_AT_ONCE, &rows, &n, &err) < 0)
+		log_error(LOG_LEVEL_ERROR, &err, "look at the links");
+	core->describe_after[0] = '\0';
+	for (size_t i = 0; i < n; i++) {
+		err = (struct error){ 0 };
+		if (n == DESCRIBED_AT_ONCE)
+			(void)snprintf(core->describe_after, sizeof(core->describe_after), "%s",
+				       rows[i].id);
+		if (rows[i].state != LINK_ATTACHED || held_find(core, rows[i].instance) != NULL ||
+		    busy_is(core, rows[i].instance) || busy_is(core, rows[i].id))
+			continue;
+		if (adopt_link(core, &rows[i], &err) < 0 && err.code != ERROR_INSTANCE_BUSY)
+			log_error(LOG_LEVEL_WARNING, &err, "look at link %s", rows[i].id);
+	}
+}
+
+/* After 1, 2, 4 ... 64 ticks, and every 64 from then on: what fails again and again costs little.
+ */
+static bool is_due(uint32_t tick)
+{
+	return (tick & (tick - 1)) == 0 || tick % 64 == 0;
 }
 
 void reconcile_retry(struct core *core)
 {
 	if (core->held_by_owner || core->stopping)
 		return;
-	retry_instances(core, false);
-	retry_links(core);
+	if (is_due(++core->retry_tick))
+		retry_instances(core, false);
+	retry_links(core, LINK_PENDING_TARGET);
+	retry_links(core, LINK_TARGET_GONE);
+	if (trust_ref_get(trusted_bundles_trust(core->bundles))->n_revoked > 0)
+		revoke_running(core);
+	describe_some(core);
 	loop_set_timer(core->loop, &core->retry, clock_monotonic_ns() + RETRY_NS);
 }

@@ -506,6 +506,15 @@ int busy_enter(struct core *core, const char *id, bool alone, struct error *err)
 	return 0;
 }
 
+bool busy_is(const struct core *core, const char *id)
+{
+	for (const struct busy *busy = core->busy; busy != NULL; busy = busy->next) {
+		if (strcmp(busy->id, id) == 0)
+			return true;
+	}
+	return false;
+}
+
 void busy_leave(struct core *core, const char *id)
 {
 	for (struct busy **at = &core->busy; *at != NULL; at = &(*at)->next) {

@@ -119,3 +119,5 @@ _must_check_ int request_find_link(struct request *request, const char *name, en
 struct busy;
 _must_check_ int busy_enter(struct core *core, const char *id, bool alone, struct error *err);
 void busy_leave(struct core *core, const char *id);
+/* Whether a change holds it. */
+bool busy_is(const struct core *core, const char *id);

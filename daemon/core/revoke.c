@@ -83,11 +83,12 @@ static void revoke_done(struct job *job)
 
 int revoke_begin(struct core *core, const struct store_instance *row, struct error *err)
 {
+	struct held_instance *held = held_find(core, row->id);
 	struct revoke *revoke;
 	int r;
 
-	if (held_find(core, row->id) != NULL) {
-		unload_lease(core, row->id, "its bundle is revoked");
+	if (held != NULL) {
+		unload_lease(core, row->id, "its bundle is revoked", &held->grace);
 		return 0;
 	}
 	revoke = calloc(1, sizeof(*revoke));
@@ -108,6 +109,6 @@ int revoke_begin(struct core *core, const struct store_instance *row, struct err
 		return r;
 	}
 	revoke->job = (struct job){ .work = revoke_work, .done = revoke_done };
-	jobs_submit(core->jobs, &revoke->job);
+	jobs_submit_urgent(core->jobs, &revoke->job);
 	return 0;
 }

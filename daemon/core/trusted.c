@@ -160,6 +160,15 @@ int trusted_bundle_verify(struct trust_ref *trust, struct trust_blob file,
 	return 0;
 }
 
+int trusted_bundle_check(const struct trusted_bundles *bundles, const struct trusted_bundle *bundle,
+			 struct error *err)
+{
+	if (bundle->generation == bundles->trust->generation)
+		return 0;
+	return trust_check_scope(&bundles->trust->trust, bundle->verified,
+				 bundle->bundle->manifest->name, err);
+}
+
 struct trusted_bundle *trusted_bundles_get(struct trusted_bundles *bundles,
 					   const struct digest *digest)
 {

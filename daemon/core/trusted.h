@@ -59,6 +59,11 @@ _must_check_ int trusted_bundle_verify(struct trust_ref *trust, struct trust_blo
 				       const struct trust_blob *signatures, size_t n_signatures,
 				       struct trusted_bundle **ret, struct error *err);
 
+/* Asks the trust in force again about a bundle that an earlier one may have let in. Errors: those
+ * of trust_check_scope(). */
+_must_check_ int trusted_bundle_check(const struct trusted_bundles *bundles,
+				      const struct trusted_bundle *bundle, struct error *err);
+
 /* Borrowed from the cache, NULL when it is not there. */
 struct trusted_bundle *trusted_bundles_get(struct trusted_bundles *bundles,
 					   const struct digest *digest);

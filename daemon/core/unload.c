@@ -188,6 +188,24 @@ static int record_intent(struct unload *unload, struct error *err)
 	return r < 0 ? r : store_tx_commit(&tx, err);
 }
 
+/* The intent could not be begun: the instance is what its links say, as before. */
+static void take_back(struct unload *unload)
+{
+	_cleanup_store_tx_ struct store_tx tx = { 0 };
+	struct error err = { 0 };
+	int r = store_tx_begin(unload->core->store, STORE_TX_RELEASE, &tx, &err);
+
+	if (r >= 0)
+		r = store_op_end(&tx, unload->op, &err);
+	if (r >= 0)
+		r = instance_follow_links(unload->core, &tx, unload->removal.instance, &err);
+	if (r >= 0)
+		r = store_tx_commit(&tx, &err);
+	if (r < 0)
+		log_error(LOG_LEVEL_ERROR, &err, "take back the unload of %s",
+			  unload->removal.instance);
+}
+
 static int begin(struct core *core, struct request *request, const char *id, const char *owner,
 		 const char *why, struct error *err)
 {
@@ -206,14 +224,17 @@ static int begin(struct core *core, struct request *request, const char *id, con
 	(void)snprintf(unload->removal.instance, sizeof(unload->removal.instance), "%s", id);
 	r = record_intent(unload, err);
 	core_step("unload.intent");
-	if (r >= 0)
+	if (r >= 0) {
 		r = removal_init(core, id, &unload->removal, err);
+		if (r < 0)
+			take_back(unload);
+	}
 	if (r < 0) {
 		busy_leave(core, id);
 		return r;
 	}
 	unload->job = (struct job){ .work = unload_work, .done = unload_done };
-	jobs_submit(core->jobs, &TAKE_PTR(unload)->job);
+	jobs_submit_urgent(core->jobs, &TAKE_PTR(unload)->job);
 	return 0;
 }
 
@@ -233,9 +254,8 @@ int serve_unload(struct request *request, ProtobufCMessage **ret_response, struc
 	return r < 0 ? r : REQUEST_PENDING;
 }
 
-void unload_lease(struct core *core, const char *id, const char *why)
+void unload_lease(struct core *core, const char *id, const char *why, struct loop_timer *again)
 {
-	struct held_instance *held = held_find(core, id);
 	_cleanup_free_ struct store_instance *instance = NULL;
 	struct error err = { 0 };
 	int r = store_instance_get(core->store, id, &instance, &err);
@@ -245,6 +265,5 @@ void unload_lease(struct core *core, const char *id, const char *why)
 	if (r >= 0)
 		return;
 	log_error(LOG_LEVEL_WARNING, &err, "end lease %s; trying again in a second", id);
-	if (held != NULL)
-		loop_set_timer(core->loop, &held->ends, clock_monotonic_ns() + NS_PER_SEC);
+	loop_set_timer(core->loop, again, clock_monotonic_ns() + NS_PER_SEC);
 }

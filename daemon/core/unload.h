@@ -21,5 +21,6 @@ void removal_done(struct removal *removal);
  * reports the first one. */
 _must_check_ int removal_run(struct removal *removal, struct error *err);
 
-/* Ends a lease, for a reason that the audit row states. */
-void unload_lease(struct core *core, const char *id, const char *why);
+/* Ends a lease, for a reason that the audit row states; if that cannot begin now, `again` is set
+ * for a second. */
+void unload_lease(struct core *core, const char *id, const char *why, struct loop_timer *again);
