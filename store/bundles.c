@@ -274,6 +274,21 @@ int store_bundle_read(struct store *store, const uint8_t digest[static STORE_DIG
 	return rc == SQLITE_OK ? 0 : sql_raise(store, rc, "reading a bundle's bytes", err);
 }
 
+int store_signature_add(struct store_tx *tx, const uint8_t digest[static STORE_DIGEST_LEN],
+			size_t n_present, const struct store_signature *signatures,
+			size_t n_signatures, struct error *err)
+{
+	uint64_t size = 0;
+	int64_t id = 0;
+	int r = bundle_id(tx->store, digest, &id, &size, err);
+
+	for (size_t i = 0; r == 0 && i < n_signatures; i++)
+		r = bundle_insert_signature(tx->store, id, n_present + i, &signatures[i], err);
+	if (r == 0 && n_signatures > 0)
+		r = change_bundle(tx, digest, err);
+	return tx_result(tx, r);
+}
+
 int store_signature_list(struct store *store, const uint8_t digest[static STORE_DIGEST_LEN],
 			 struct store_signature **ret_rows, size_t *ret_n, struct error *err)
 {

@@ -60,6 +60,11 @@ int store_bundle_list(struct store *store, const char *after_name, const uint32_
 int store_bundle_read(struct store *store, const uint8_t digest[static STORE_DIGEST_LEN], void *out,
 		      size_t size_bytes, struct error *err) _must_check_;
 
+/* Adds signatures to a stored bundle, behind those it has (n_present). NOT_FOUND. */
+int store_signature_add(struct store_tx *tx, const uint8_t digest[static STORE_DIGEST_LEN],
+			size_t n_present, const struct store_signature *signatures,
+			size_t n_signatures, struct error *err) _must_check_;
+
 /* Returns new (free()), in the order of the push; an unknown bundle has none. */
 int store_signature_list(struct store *store, const uint8_t digest[static STORE_DIGEST_LEN],
 			 struct store_signature **ret_rows, size_t *ret_n,

@@ -113,6 +113,17 @@ static int signature_rows(struct push *push, struct store_signature *rows, struc
 	return 0;
 }
 
+static bool is_among(const struct store_signature *row, const struct store_signature *rows,
+		     size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (rows[i].minisig.size == row->minisig.size &&
+		    memcmp(rows[i].minisig.data, row->minisig.data, row->minisig.size) == 0)
+			return true;
+	}
+	return false;
+}
+
 static int push_respond(struct push *push, const Bpfleet__V1__Version *version, bool present,
 			Bpfleet__V1__PushBundleResponse **ret, struct error *err)
 {
@@ -131,6 +142,43 @@ static int push_respond(struct push *push, const Bpfleet__V1__Version *version, 
 	if (r >= 0)
 		r = convert_bundle(request->core, request->arena, row, &response->bundle, err);
 	*ret = response;
+	return r;
+}
+
+/* Known bytes: signatures that are new are kept, so that a bundle can follow a change of keys. */
+static int push_again(struct push *push, struct error *err)
+{
+	struct request *request = push->request;
+	struct store *store = request->core->store;
+	struct store_signature rows[TRUST_SIGNATURES_MAX], fresh[TRUST_SIGNATURES_MAX];
+	_cleanup_free_ struct store_signature *present = NULL;
+	_cleanup_store_tx_ struct store_tx tx = { 0 };
+	Bpfleet__V1__PushBundleResponse *response;
+	size_t n_present = 0, n_fresh = 0;
+	int r = signature_rows(push, rows, err);
+
+	if (r >= 0)
+		r = store_signature_list(store, push->bundle->digest.bytes, &present, &n_present,
+					 err);
+	for (size_t i = 0; r >= 0 && i < push->n_signatures; i++) {
+		if (!is_among(&rows[i], present, n_present) &&
+		    n_present + n_fresh < TRUST_SIGNATURES_MAX)
+			fresh[n_fresh++] = rows[i];
+	}
+	(void)snprintf(request->detail, sizeof(request->detail),
+		       "already present, %zu new signatures", n_fresh);
+	if (r >= 0)
+		r = store_tx_begin(store, STORE_TX_GROW, &tx, err);
+	if (r >= 0 && n_fresh > 0)
+		r = store_signature_add(&tx, push->bundle->digest.bytes, n_present, fresh, n_fresh,
+					err);
+	if (r >= 0)
+		r = push_respond(push, push->bundle->bundle->manifest->version, true, &response,
+				 err);
+	if (r >= 0)
+		r = request_commit(request, &tx, &response->base, err);
+	if (r >= 0)
+		request_reply(request, &response->base);
 	return r;
 }
 
@@ -163,12 +211,8 @@ static int push_store(struct push *push, struct error *err)
 		row.obsoletes_below[2] = manifest->obsoletes_below->patch;
 	}
 	memcpy(row.digest, push->bundle->digest.bytes, BUNDLE_DIGEST_LEN);
-	if (store_bundle_get_digest(core->store, row.digest, &same, &absent) >= 0) {
-		r = push_respond(push, version, true, &response, err);
-		if (r >= 0)
-			request_reply(request, &response->base);
-		return r;
-	}
+	if (store_bundle_get_digest(core->store, row.digest, &same, &absent) >= 0)
+		return push_again(push, err);
 	r = check_space(core, push->file.size, err);
 	if (r >= 0)
 		r = signature_rows(push, signatures, err);
@@ -201,6 +245,7 @@ static void push_done(struct job *job)
 		const Bpfleet__V1__Manifest *manifest = push->bundle->bundle->manifest;
 
 		rules_note_bundle(request, push->bundle);
+		trusted_bundles_forget(request->core->bundles, &push->bundle->digest);
 		trusted_bundles_put(request->core->bundles, push->bundle);
 		r = request_authorize(request, POLICY_VERB_PUSH, manifest->name, NULL, NULL, err);
 		if (r >= 0)

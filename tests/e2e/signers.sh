@@ -46,6 +46,11 @@ minisign -S -s keys/team.key -m exec_watch-1.0.0.bpfb -x exec_watch-1.0.0.bpfb.t
 expect "two signers are, one of each tool" cli push exec_watch-1.0.0.bpfb
 expect "a load asks today's trust: one signer of packet_count is too few now" refused SIGNATURE_THRESHOLD cli load packet_count
 expect "what runs goes on" cli map dump first/totals
+cli bundle sign -s keys/release.key --name release "$bundle" >/dev/null
+expect "the same bytes pushed again bring the second signature" cli push "$bundle"
+kill -9 "$(core_pid)"
+node_wait
+expect "which is kept: both signers are enough, after a restart too" cli load packet_count
 
 { echo "threshold: 1"; echo "keys:"; key team '["*"]'; key release '["*"]'; } | trust
 cli run exec_watch --label execs >/dev/null
