@@ -49,24 +49,26 @@ int bundle_file_signatures(struct cli *cli, struct arena *arena, struct bundle_f
 /* A key's text: the file of that name, or the base64 line itself. */
 static int read_public_key(const char *given, char **ret, struct error *err)
 {
+	_cleanup_free_ uint8_t *bytes = NULL;
 	struct minisign_public_key key;
-	uint8_t *bytes;
+	char *text;
 	size_t n;
 	int r;
 
 	if (minisign_public_key_parse(given, strlen(given), &key, NULL) == 0) {
-		*ret = strdup(given);
-		return *ret == NULL ? error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory") : 0;
+		text = strdup(given);
+		if (text == NULL)
+			return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
+		*ret = text;
+		return 0;
 	}
 	r = file_read(given, PUBLIC_KEY_FILE_MAX, &bytes, &n, err);
 	if (r < 0)
 		return r;
-	*ret = (char *)bytes;
-	r = minisign_public_key_parse(*ret, n, &key, err);
-	if (r < 0) {
-		free(*ret);
+	r = minisign_public_key_parse((const char *)bytes, n, &key, err);
+	if (r < 0)
 		return error_context(err, r, "%.200s", given);
-	}
+	*ret = (char *)TAKE_PTR(bytes);
 	return 0;
 }
 

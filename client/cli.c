@@ -177,7 +177,7 @@ static void cancel_streams(void *user)
 	node_cancel(cli->node);
 }
 
-int cli_follow(struct cli *cli, struct error *err)
+static int follow(struct cli *cli, int output_fd, struct error *err)
 {
 	int r;
 
@@ -188,7 +188,17 @@ int cli_follow(struct cli *cli, struct error *err)
 	r = cli_connect(cli, err);
 	if (r < 0)
 		return r;
-	return interrupt_new(cancel_streams, cli, &cli->interrupt, err);
+	return interrupt_new(cancel_streams, cli, output_fd, &cli->interrupt, err);
+}
+
+int cli_follow(struct cli *cli, struct error *err)
+{
+	return follow(cli, -1, err);
+}
+
+int cli_follow_printing(struct cli *cli, struct error *err)
+{
+	return follow(cli, fileno(cli->out), err);
 }
 
 bool cli_interrupted(const struct cli *cli)

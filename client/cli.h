@@ -59,9 +59,11 @@ _must_check_ int cli_arena(struct arena **ret, struct error *err);
 
 /*
  * For commands that go on until Ctrl-C: from now on SIGINT and SIGTERM cancel the streams of the
- * node and set cli_interrupted(). Connects. A later one ends the process.
+ * node and set cli_interrupted(). A later one ends the process. Connects.
  */
 _must_check_ int cli_follow(struct cli *cli, struct error *err);
+/* The same, and so does a reader of stdout that goes away, which counts as a success. */
+_must_check_ int cli_follow_printing(struct cli *cli, struct error *err);
 bool cli_interrupted(const struct cli *cli);
 /* Waits that long or until a signal; true if there was one. Only after cli_follow(). */
 bool cli_wait(const struct cli *cli, unsigned int ms);

@@ -193,7 +193,7 @@ int cmd_audit(struct cli *cli, struct error *err)
 
 	if (follow && cli_has(&cli->args, OPTION_UNTIL))
 		return cli_usage(cli, err, "--follow and --until exclude each other");
-	r = follow ? cli_follow(cli, err) : cli_connect(cli, err);
+	r = follow ? cli_follow_printing(cli, err) : cli_connect(cli, err);
 	if (r == 0)
 		r = run(&audit, follow, err);
 	sheet_free(audit.sheet);

@@ -244,7 +244,7 @@ int cmd_events(struct cli *cli, struct error *err)
 
 	r = cli_usage_if(cli, ref_source(cli_argument(&cli->args, 0), name, err));
 	if (r == 0)
-		r = cli_follow(cli, err);
+		r = cli_follow_printing(cli, err);
 	if (r < 0)
 		return r;
 	request.source = name;

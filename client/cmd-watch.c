@@ -150,7 +150,7 @@ int cmd_watch(struct cli *cli, struct error *err)
 	struct watch watch = { .cli = cli, .limit = cli_number(&cli->args, OPTION_COUNT, 0) };
 	int r;
 
-	r = cli_follow(cli, err);
+	r = cli_follow_printing(cli, err);
 	if (r == 0)
 		r = cli_sheet(cli, &sheet, err);
 	if (r < 0)

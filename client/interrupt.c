@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
@@ -21,6 +22,7 @@ struct interrupt {
 	int signal_fd;
 	int happened_fd; /* readable for ever once a signal came */
 	int stop_fd;
+	int output_fd; /* borrowed */
 	void (*on_signal)(void *user);
 	void *user;
 };
@@ -49,33 +51,39 @@ static bool readable(int fd, int timeout_ms)
 	return poll(&p, 1, timeout_ms) > 0;
 }
 
+static bool take_signal(const struct interrupt *interrupt)
+{
+	struct signalfd_siginfo info;
+
+	return read(interrupt->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info);
+}
+
 static void *wait_for_signals(void *arg)
 {
 	struct interrupt *interrupt = arg;
-	struct pollfd fds[2] = {
+	struct pollfd fds[3] = {
 		{ .fd = interrupt->stop_fd, .events = POLLIN },
 		{ .fd = interrupt->signal_fd, .events = POLLIN },
+		{ .fd = interrupt->output_fd }, /* poll(2) reports POLLERR and POLLHUP unasked */
 	};
 	uint64_t first = 0;
 
 	for (;;) {
-		struct signalfd_siginfo info;
-
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		if (poll(fds, ARRAY_SIZE(fds), -1) < 0 && errno != EINTR)
 			return NULL;
 		if (fds[0].revents != 0)
 			return NULL;
-		if (fds[1].revents == 0 ||
-		    read(interrupt->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		if (fds[2].revents != 0)
+			fds[2].fd = -1;
+		else if (fds[1].revents == 0 || !take_signal(interrupt))
 			continue;
-		if (readable(interrupt->happened_fd, 0)) {
-			if (clock_monotonic_ns() - first >= IMPATIENCE_NS)
-				_exit(EXIT_CODE_INTERRUPTED);
-			continue;
+		if (!readable(interrupt->happened_fd, 0)) {
+			first = clock_monotonic_ns();
+			(void)eventfd_write(interrupt->happened_fd, 1);
+			interrupt->on_signal(interrupt->user);
+		} else if (clock_monotonic_ns() - first >= IMPATIENCE_NS) {
+			_exit(EXIT_CODE_INTERRUPTED);
 		}
-		first = clock_monotonic_ns();
-		(void)eventfd_write(interrupt->happened_fd, 1);
-		interrupt->on_signal(interrupt->user);
 	}
 }
 
@@ -87,7 +95,7 @@ static void release(struct interrupt *interrupt)
 	free(interrupt);
 }
 
-int interrupt_new(void (*on_signal)(void *user), void *user, struct interrupt **ret,
+int interrupt_new(void (*on_signal)(void *user), void *user, int output_fd, struct interrupt **ret,
 		  struct error *err)
 {
 	struct interrupt *interrupt = calloc(1, sizeof(*interrupt));
@@ -98,6 +106,7 @@ int interrupt_new(void (*on_signal)(void *user), void *user, struct interrupt **
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
 	interrupt->on_signal = on_signal;
 	interrupt->user = user;
+	interrupt->output_fd = output_fd;
 	interrupt->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	interrupt->happened_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	interrupt->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -363,6 +363,22 @@ static void control_c_ends_events_with_success(void **state)
 	process_free(p);
 }
 
+static void a_reader_that_goes_away_ends_the_stream(void **state)
+{
+	const char *program = process_program;
+	char line[256];
+	const struct process *p;
+
+	(void)state;
+	(void)snprintf(line, sizeof(line), "-c %s{}watch{}|{}head{}-1", program);
+	process_program = "/bin/sh";
+	p = process_run(line);
+	process_program = program;
+	assert_contains(p->out, "REVISION");
+	assert_string_equal(p->err, "");
+	assert_true(fake_wait(&fake->n_streams, 0));
+}
+
 static void a_watch_shows_what_is_then_what_changes(void **state)
 {
 	const struct process *p = expect(0, "watch --duration 300ms");
@@ -702,6 +718,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(events_are_shown_until_the_count, set_up),
 		cmocka_unit_test_setup(events_end_after_the_duration, set_up),
 		cmocka_unit_test_setup(control_c_ends_events_with_success, set_up),
+		cmocka_unit_test_setup(a_reader_that_goes_away_ends_the_stream, set_up),
 		cmocka_unit_test_setup(a_watch_shows_what_is_then_what_changes, set_up),
 		cmocka_unit_test_setup(audit_rows_come_oldest_first_and_are_followed, set_up),
 		cmocka_unit_test_setup(a_lease_is_held_until_control_c_and_then_unloaded, set_up),

@@ -141,6 +141,30 @@ static void a_secret_key_is_for_its_owner_and_not_overwritten(void **state)
 	(void)expect(2, "key generate --no-password -p @g.pub -s @g.pub");
 }
 
+static void no_key_is_left_without_its_other_half(void **state)
+{
+	char path[160];
+
+	(void)state;
+	assert_contains(expect(1, "key generate --no-password -p @no/such.pub -s @half.key")->err,
+			"no/such.pub");
+	(void)snprintf(path, sizeof(path), "%s/half.key", directory);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void a_key_without_a_password_is_asked_for_by_name(void **state)
+{
+	char path[160];
+
+	(void)state;
+	write_text("empty", "\n");
+	assert_contains(expect(2, "key generate -p @e.pub -s @e.key --password-file @empty")->err,
+			"--no-password");
+	assert_contains(expect(2, "key generate -p @e.pub -s @e.key")->err, "--password-file");
+	(void)snprintf(path, sizeof(path), "%s/e.key", directory);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
 static void a_password_is_asked_for_twice_without_echo(void **state)
 {
 	struct process *p = process_start_on_tty(expand("key generate -p @p.pub -s @p.key"));
@@ -242,12 +266,23 @@ static void an_altered_bundle_and_a_foreign_key_are_refused(void **state)
 			"SIGNATURE_INVALID");
 }
 
+static void a_file_that_holds_no_key_is_refused_by_name(void **state)
+{
+	(void)state;
+	write_text("nokey", "untrusted comment: hello\nthis is no key\n");
+	assert_contains(expect(1, "bundle verify -p @nokey @x.bpfb")->err, "/nokey: ");
+	assert_contains(expect(1, "bundle verify -p @a.key @x.bpfb")->err, "KEY_MALFORMED");
+	assert_contains(expect(1, "bundle inspect -p @a.pub -p @nokey @x.bpfb")->err,
+			"KEY_MALFORMED");
+}
+
 static void only_bundles_are_signed(void **state)
 {
 	(void)state;
 	write_text("note", "not a bundle at all, only a note\n");
 	assert_contains(expect(1, "bundle sign -s @a.key @note")->err, "BUNDLE_MALFORMED");
-	assert_contains(expect(1, "bundle sign -s @a.key @nothing")->err, "ENOENT");
+	assert_contains(expect(1, "bundle sign -s @a.key @nothing")->err,
+			"/nothing: no such file or directory");
 	assert_contains(expect(1, "bundle sign -s @a.pub @x.bpfb")->err, "KEY_MALFORMED");
 }
 
@@ -375,11 +410,14 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_secret_key_is_for_its_owner_and_not_overwritten),
+		cmocka_unit_test(no_key_is_left_without_its_other_half),
+		cmocka_unit_test(a_key_without_a_password_is_asked_for_by_name),
 		cmocka_unit_test(a_password_is_asked_for_twice_without_echo),
 		cmocka_unit_test(two_different_passwords_make_no_key),
 		cmocka_unit_test(control_c_at_the_password_makes_no_key),
 		cmocka_unit_test(several_signers_count_once_each),
 		cmocka_unit_test(an_altered_bundle_and_a_foreign_key_are_refused),
+		cmocka_unit_test(a_file_that_holds_no_key_is_refused_by_name),
 		cmocka_unit_test(only_bundles_are_signed),
 		cmocka_unit_test(stock_minisign_accepts_what_is_signed_here),
 		cmocka_unit_test(what_stock_minisign_signs_is_accepted_here),
