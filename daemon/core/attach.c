@@ -246,7 +246,8 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 	attach->lease = held_find(core, instance->id) != NULL;
 	if (hook_kind(attach->link.hook) == HOOK_UPROBE) {
 		if (resolved == NULL)
-			return error_raise(err, ERROR_PROTOCOL, "the uprobe was not resolved");
+			return error_raise(err, ERROR_TARGET_UNRESOLVED, "%.300s",
+					   hook_text(attach->link.hook));
 		attach->link.resolved = (struct kernel_resolved){ resolved->offset, resolved->dev,
 								  resolved->inode };
 		attach->link.has_resolved = true;

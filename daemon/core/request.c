@@ -154,7 +154,8 @@ static int audit_failure(struct request *request, const struct error *cause, str
 			row.verb = request->method->name;
 		return store_audit_deny(request->core->store, &row, err);
 	}
-	if (!(request->method->flags & METHOD_CHANGES))
+	/* Front comes back with the symbol looked up: that is when it fails or not. */
+	if (!(request->method->flags & METHOD_CHANGES) || cause->code == ERROR_TARGET_UNRESOLVED)
 		return 0;
 	row = audit_row(request, "failed", cause);
 	r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, err);

@@ -13,15 +13,22 @@
 
 struct attach {
 	struct job job;
+	const Bpfleet__V1__Hook *hook; /* of the request; NULL if it has none */
+	bool resolved;		       /* the symbol was looked up once */
 	struct resolving *resolving;
 };
+
+static void attach_resolve_now(struct attach *attach);
 
 static void on_attached(void *arg, const struct core_reply *reply)
 {
 	struct attach *attach = arg;
 
 	attach->job.asked = 0;
-	if (reply->error != NULL)
+	if (reply->error != NULL && reply->error->code == ERROR_TARGET_UNRESOLVED &&
+	    attach->hook != NULL && !attach->resolved)
+		attach_resolve_now(attach);
+	else if (reply->error != NULL)
 		job_fail(&attach->job, reply->error);
 	else
 		(void)rpc_call_reply_bytes(attach->job.call, reply->body, reply->body_size);
@@ -81,19 +88,26 @@ static int attach_resolve(struct attach *attach, const Bpfleet__V1__Hook *hook, 
 			      &attach->resolving, err);
 }
 
+/* Core lets this caller attach there, and asks where the symbol is. */
+static void attach_resolve_now(struct attach *attach)
+{
+	struct error err = { 0 };
+
+	attach->resolved = true;
+	if (attach_resolve(attach, attach->hook, &err) < 0)
+		job_fail(&attach->job, &err);
+}
+
 void attach_on_call(struct rpc_call *call, const ProtobufCMessage *request, void *user)
 {
 	const Bpfleet__V1__Hook *hook = ((const Bpfleet__V1__AttachRequest *)request)->hook;
 	struct attach *attach = job_new(call, sizeof(*attach));
-	struct error err = { 0 };
 
 	(void)user;
 	if (attach == NULL)
 		return;
-	if (hook == NULL || strcmp(hook->kind, "uprobe") != 0)
-		attach_forward(attach, NULL);
-	else if (attach_resolve(attach, hook, &err) < 0)
-		job_fail(&attach->job, &err);
+	attach->hook = hook;
+	attach_forward(attach, NULL);
 }
 
 void attach_on_cancelled(struct rpc_call *call, void *user)

@@ -77,9 +77,11 @@ int job_ask_message(struct job *job, const char *method, const ProtobufCMessage 
 
 static bool is_refusal(enum error_code code)
 {
-	return code == ERROR_PERMISSION_DENIED || code == ERROR_NOT_FOUND ||
-	       code == ERROR_UNAUTHENTICATED || code == ERROR_MAP_PRIVATE ||
-	       code == ERROR_MAP_READ_ONLY || code == ERROR_LEASE_TOKEN_INVALID;
+	enum error_status status = error_info(code)->status;
+
+	return code != ERROR_KEY_NOT_IN_MAP &&
+	       (status == ERROR_STATUS_INVALID_ARGUMENT || status == ERROR_STATUS_NOT_FOUND ||
+		status == ERROR_STATUS_PERMISSION_DENIED || status == ERROR_STATUS_UNAUTHENTICATED);
 }
 
 void job_fail(struct job *job, const struct error *error)

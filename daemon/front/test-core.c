@@ -236,6 +236,11 @@ static void other(struct test_core *core, const Bpfleet__Ipc__Request *request)
 		core->resolved = request->resolved != NULL ? *request->resolved
 							   : (Bpfleet__Ipc__ResolvedTarget){ 0 };
 		answer.message = &attached.base;
+		/* All the tests attach uprobes. */
+		if (core->refuse_attach)
+			answer = (struct answer){ .reason = "PERMISSION_DENIED", .fd = -1 };
+		else if (request->resolved == NULL)
+			answer = (struct answer){ .reason = "TARGET_UNRESOLVED", .fd = -1 };
 	} else if (strcmp(request->method, "GetMap") == 0) {
 		map.btf = (ProtobufCBinaryData){ .len = core->n_btf,
 						 .data = (uint8_t *)(uintptr_t)core->btf };

@@ -52,6 +52,7 @@ struct test_core {
 	uint8_t stored_first, stored_last;
 	size_t stored_signatures;
 	const char *store_refusal; /* reason, NULL: it is stored */
+	bool refuse_attach;	   /* before anything is resolved */
 	Bpfleet__Ipc__ResolvedTarget resolved;
 	uint64_t last_deadline;
 	atomic_uint n_requests, n_outstanding, max_outstanding;

@@ -788,7 +788,7 @@ static void write_resolver(const char *path, uint32_t status, const char *before
 	(void)fclose(file);
 }
 
-static void a_uprobe_is_resolved_before_core_hears_of_it(void **state)
+static void a_uprobe_is_resolved_for_those_whom_core_lets_attach(void **state)
 {
 	char resolver[] = "/tmp/test-front-resolver-XXXXXX";
 	const struct test_options options = { .resolver = resolver };
@@ -815,6 +815,14 @@ static void a_uprobe_is_resolved_before_core_hears_of_it(void **state)
 	began = clock_monotonic_ns();
 	assert_int_equal(attach_uprobe(channel, "/bin/sh"), ERROR_TARGET_NOT_FOUND);
 	assert_true(clock_monotonic_ns() - began < 5 * NS_PER_SEC);
+	/* Who may not attach learns nothing about files: the hanging resolver is not even started.
+	 */
+	front.core.refuse_attach = true;
+	began = clock_monotonic_ns();
+	assert_int_equal(attach_uprobe(channel, "/bin/sh"), ERROR_PERMISSION_DENIED);
+	assert_int_equal(attach_uprobe(channel, "/nonexistent"), ERROR_PERMISSION_DENIED);
+	assert_true(clock_monotonic_ns() - began < NS_PER_SEC);
+	front.core.refuse_attach = false;
 	(void)unlink(resolver);
 	assert_int_equal(attach_uprobe(channel, "/bin/sh"), ERROR_UNAVAILABLE);
 	rpc_channel_close(channel);
@@ -846,7 +854,7 @@ int main(void)
 		T(slow_lorises_of_one_uid_do_not_shut_out_what_has_a_connection),
 		T(a_ticket_is_redeemed_for_a_descriptor),
 		T(silent_connections_to_the_fd_socket_are_bounded_and_closed),
-		T(a_uprobe_is_resolved_before_core_hears_of_it),
+		T(a_uprobe_is_resolved_for_those_whom_core_lets_attach),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
