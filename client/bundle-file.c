@@ -213,7 +213,7 @@ int bundle_file_info(const struct bundle_file *file, const Bpfleet__V1__Manifest
 		if (info->name == NULL)
 			return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
 	}
-	info->digest.data = (uint8_t *)(uintptr_t)file->digest.bytes;
+	info->digest.data = (uint8_t *)file->digest.bytes;
 	info->digest.len = sizeof(file->digest.bytes);
 	info->size_bytes = file->size;
 	if (verified != NULL) {

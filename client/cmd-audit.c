@@ -21,7 +21,7 @@ struct audit {
 
 static char *text(const struct cli *cli, enum cli_option_id id)
 {
-	return (char *)(uintptr_t)cli_text(&cli->args, id, "");
+	return (char *)cli_text(&cli->args, id, "");
 }
 
 static void fill(const struct cli *cli, Bpfleet__V1__QueryAuditRequest *request)

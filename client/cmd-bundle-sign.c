@@ -1,6 +1,5 @@
 #define _GNU_SOURCE
 #include <inttypes.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,18 +13,16 @@
 #include "client/password.h"
 #include "proto/arena.h"
 
-#define SECRET_KEY_FILE_MAX 4096
-
 static int read_secret_key(struct cli *cli, struct minisign_secret_key **ret, struct error *err)
 {
 	const char *path = cli_text(&cli->args, OPTION_SECRET_KEY, NULL);
 	_cleanup_(password_freep) char *password = NULL;
+	_cleanup_(password_freep) char *text = NULL;
 	bool is_encrypted = false;
-	char *text;
 	size_t n;
 	int r;
 
-	r = file_read(path, SECRET_KEY_FILE_MAX, (uint8_t **)&text, &n, err);
+	r = password_read_key(path, &text, &n, err);
 	if (r < 0)
 		return r;
 	r = minisign_secret_key_is_encrypted(text, n, &is_encrypted, err);
@@ -35,8 +32,6 @@ static int read_secret_key(struct cli *cli, struct minisign_secret_key **ret, st
 		(void)fprintf(stderr, "Deciphering the key; this takes a few seconds ...\n");
 	if (r == 0)
 		r = minisign_secret_key_parse(text, n, password, ret, err);
-	sodium_memzero(text, n);
-	free(text);
 	return r < 0 ? error_context(err, r, "%.200s", path) : 0;
 }
 

@@ -78,6 +78,24 @@ static int print_key(struct cli *cli, const struct minisign_public_key *key,
 	return cli_print_str(cli, &s, err);
 }
 
+/*
+ * Half a pair is of no use, and taken for a whole one later. The public half first: with --force,
+ * a secret key that can be kept is not lost to a mistyped path.
+ */
+static int write_both(const char *secret_path, const char *secret, const char *public_path,
+		      const char *public, bool force, struct error *err)
+{
+	int r;
+
+	r = file_write(public_path, public, strlen(public), 0644, force, err);
+	if (r < 0)
+		return r;
+	r = file_write(secret_path, secret, strlen(secret), 0600, force, err);
+	if (r < 0)
+		(void)unlink(public_path);
+	return r;
+}
+
 int cmd_key_generate(struct cli *cli, struct error *err)
 {
 	const char *public_path = cli_text(&cli->args, OPTION_PUBLIC_KEY, "bpfleet.pub");
@@ -104,9 +122,7 @@ int cmd_key_generate(struct cli *cli, struct error *err)
 	if (r == 0)
 		r = minisign_public_key_format(&public, NULL, &public_text, err);
 	if (r == 0)
-		r = file_write(secret_path, secret_text, strlen(secret_text), 0600, force, err);
-	if (r == 0)
-		r = file_write(public_path, public_text, strlen(public_text), 0644, force, err);
+		r = write_both(secret_path, secret_text, public_path, public_text, force, err);
 	if (r < 0)
 		return r;
 	return print_key(cli, &public, public_path, secret_path, public_text, err);

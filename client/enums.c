@@ -38,8 +38,12 @@ const char *enum_text(const ProtobufCEnumDescriptor *descriptor, int value)
 		return "?";
 	out = buffers[next++ % BUFFERS];
 	(void)snprintf(out, BUFFER_BYTES, "%s", found->name + shared_prefix(descriptor));
-	for (char *c = out; *c != '\0'; c++)
-		*c = *c == '_' ? ' ' : (char)tolower((unsigned char)*c);
+	for (char *c = out; *c != '\0'; c++) {
+		if (*c == '_')
+			*c = ' ';
+		else
+			*c = (char)tolower((unsigned char)*c);
+	}
 	return out;
 }
 

@@ -50,20 +50,20 @@ int main(int argc, char **argv)
 	int r;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: %s INSTANCE/MAP INSTANCE EVENTS\n", argv[0]);
+		(void)fprintf(stderr, "usage: %s INSTANCE/MAP INSTANCE EVENTS\n", argv[0]);
 		return 2;
 	}
 	wait.left = strtoul(argv[3], NULL, 10);
 	r = bpfleet_open(NULL, &node, &error);
 	if (r < 0) {
-		fprintf(stderr, "%s (%s)\n", error.message, error.reason);
+		(void)fprintf(stderr, "%s (%s)\n", error.message, error.reason);
 		return 1;
 	}
 	r = show_map(node, argv[1], &error);
 	if (r == 0)
 		r = bpfleet_events(node, argv[2], true, on_event, &wait, &error);
 	if (r < 0)
-		fprintf(stderr, "%s (%s)\n", error.message, error.reason);
+		(void)fprintf(stderr, "%s (%s)\n", error.message, error.reason);
 	bpfleet_close(node);
 	return r < 0 ? 1 : 0;
 }

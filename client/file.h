@@ -17,6 +17,13 @@ _must_check_ int file_read(const char *path, size_t limit_bytes, uint8_t **ret_b
 			   struct error *err);
 
 /*
+ * The same into a buffer of the caller, for what must not be copied about: at most size - 1 bytes,
+ * and the NUL. The buffer's content is undefined on failure.
+ */
+_must_check_ int file_read_into(const char *path, void *buffer, size_t size, size_t *ret_n,
+				struct error *err);
+
+/*
  * Writes beside the path and renames (or links, when it must not replace), with that mode whatever
  * the umask takes away. Errors: ALREADY_EXISTS unless replace, IO.
  */

@@ -65,7 +65,7 @@ static int push_bytes(struct bpfleet *node, const void *bytes, size_t size,
 		return no_memory(err);
 	for (size_t i = 0; i < n; i++) {
 		bpfleet__v1__signature__init(&messages[i]);
-		messages[i].minisig.data = (uint8_t *)(uintptr_t)signatures[i].bytes;
+		messages[i].minisig.data = (uint8_t *)signatures[i].bytes;
 		messages[i].minisig.len = signatures[i].size;
 		upload.signatures[i] = &messages[i];
 	}
@@ -254,7 +254,7 @@ int bpfleet_keep_lease(struct bpfleet *node, const char *instance,
 	r = arena == NULL ? no_memory(&err) : ref_instance(instance, name, &err);
 	if (r == 0) {
 		request.instance = name;
-		request.lease_token.data = (uint8_t *)(uintptr_t)token;
+		request.lease_token.data = (uint8_t *)token;
 		request.lease_token.len = BPFLEET_LEASE_TOKEN_BYTES;
 		r = node_call(node->node, "KeepLease", &request.base, arena, &response, &err);
 	}

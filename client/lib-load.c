@@ -21,8 +21,8 @@ static int fill_parameters(struct arena *arena, const struct bpfleet_load_option
 		return no_memory(err);
 	for (size_t i = 0; i < n; i++) {
 		bpfleet__v1__parameter__init(&rows[i]);
-		rows[i].name = (char *)(uintptr_t)options->parameters[i].name;
-		rows[i].value = (char *)(uintptr_t)options->parameters[i].value;
+		rows[i].name = (char *)options->parameters[i].name;
+		rows[i].value = (char *)options->parameters[i].value;
 		pointers[i] = &rows[i];
 	}
 	request->parameters = pointers;
@@ -92,7 +92,7 @@ static int load(struct bpfleet *node, const char *bundle,
 	request.request_id = request_id;
 	request.durability = (Bpfleet__V1__Durability)options->durability;
 	if (options->label != NULL)
-		request.label = (char *)(uintptr_t)options->label;
+		request.label = (char *)options->label;
 	request.validate_only = options->validate_only;
 	request.lease_ttl_ns = options->lease_ttl_ns;
 	request.attach_defaults = options->attach_defaults;

@@ -50,10 +50,10 @@ static int lookup_batch(const struct lookup *lookup, const uint8_t *keys, size_t
 	if (arena == NULL)
 		return no_memory(err);
 	for (size_t i = 0; i < n; i++) {
-		slices[i].data = (uint8_t *)(uintptr_t)(keys + i * lookup->key_size);
+		slices[i].data = (uint8_t *)(keys + i * lookup->key_size);
 		slices[i].len = lookup->key_size;
 	}
-	request.map = (char *)(uintptr_t)lookup->map;
+	request.map = (char *)lookup->map;
 	request.keys = slices;
 	request.n_keys = n;
 	request.encoding = BPFLEET__V1__ENCODING__ENCODING_PACKED;
@@ -163,9 +163,9 @@ int bpfleet_map_update(struct bpfleet *node, const char *map, const void *key, s
 	struct error err = { 0 };
 	int r;
 
-	entry.key.data = (uint8_t *)(uintptr_t)key;
+	entry.key.data = (uint8_t *)key;
 	entry.key.len = key_size;
-	entry.value.data = (uint8_t *)(uintptr_t)value;
+	entry.value.data = (uint8_t *)value;
 	entry.value.len = value_size;
 	r = update(node, map, &entry, &err);
 	return lib_result(r, &err, error);
@@ -202,7 +202,7 @@ static int delete_key(struct bpfleet *node, const char *map, ProtobufCBinaryData
 int bpfleet_map_delete(struct bpfleet *node, const char *map, const void *key, size_t key_size,
 		       struct bpfleet_error *error)
 {
-	ProtobufCBinaryData bytes = { key_size, (uint8_t *)(uintptr_t)key };
+	ProtobufCBinaryData bytes = { key_size, (uint8_t *)key };
 	struct error err = { 0 };
 	int r;
 
@@ -234,7 +234,7 @@ static int entry_sizes(struct bpfleet *node, const char *name, struct bpfleet_du
 
 	if (arena == NULL)
 		return no_memory(err);
-	request.name = (char *)(uintptr_t)name;
+	request.name = (char *)name;
 	r = node_call(node->node, "GetMap", &request.base, arena, &answer, err);
 	if (r < 0)
 		return r;

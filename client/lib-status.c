@@ -67,7 +67,7 @@ int bpfleet_get_status(struct bpfleet *node, const struct bpfleet_status **ret_s
 
 static char *text(const char *given)
 {
-	return (char *)(uintptr_t)(given == NULL ? "" : given);
+	return (char *)(given == NULL ? "" : given);
 }
 
 static int query_audit(struct bpfleet *node, const struct bpfleet_audit_query *query,

@@ -46,7 +46,7 @@ static int fill_parameters(const struct cli *cli, struct arena *arena,
 
 		bpfleet__v1__parameter__init(&rows[i]);
 		rows[i].name = arena_strndup(arena, text, (size_t)(equals - text));
-		rows[i].value = (char *)(uintptr_t)(equals + 1);
+		rows[i].value = (char *)(equals + 1);
 		if (rows[i].name == NULL)
 			return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
 		request->parameters[i] = &rows[i];
@@ -83,7 +83,7 @@ int loading_call(struct cli *cli, const char *text, bool attach_defaults, struct
 	request.bundle = bundle;
 	request.request_id = request_id;
 	request.durability = durability(cli);
-	request.label = (char *)(uintptr_t)label;
+	request.label = (char *)label;
 	request.validate_only = cli_has(&cli->args, OPTION_VALIDATE_ONLY);
 	request.lease_ttl_ns = cli_number(&cli->args, OPTION_TTL, 0);
 	request.attach_defaults = attach_defaults;

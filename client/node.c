@@ -203,10 +203,10 @@ static int gather(struct gathered *all, ProtobufCMessage *response, size_t limit
 		n = limit - all->n;
 	if (n == 0)
 		return 0;
-	items = reallocarray(all->items, all->n + n, sizeof(*items));
+	items = reallocarray(all->items, all->n + n, sizeof(void *));
 	if (items == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
-	memcpy(items + all->n, page, n * sizeof(*items));
+	memcpy(items + all->n, page, n * sizeof(void *));
 	all->items = items;
 	all->n += n;
 	return 0;
@@ -240,11 +240,11 @@ int node_list(struct node *node, const char *method, ProtobufCMessage *request, 
 		next = *(char **)field_at(response, field_named(response, "next_page_token"));
 		*(const char **)field_at(request, token) = next;
 	} while (next[0] != '\0' && (limit == 0 || all.n < limit));
-	items = arena_alloc(arena, (all.n + 1) * sizeof(*items));
+	items = arena_alloc(arena, (all.n + 1) * sizeof(void *));
 	if (items == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
 	if (all.n > 0)
-		memcpy(items, all.items, all.n * sizeof(*items));
+		memcpy(items, all.items, all.n * sizeof(void *));
 	*ret_items = items;
 	*ret_n = all.n;
 	return 0;

@@ -14,21 +14,39 @@
 #include "client/cli.h"
 #include "client/file.h"
 
+#define SECRET_KEY_FILE_MAX 4096
+
 void password_free(char *password)
 {
 	if (password != NULL)
 		sodium_free(password);
 }
 
-static int password_new(char **ret, struct error *err)
+static int secret_new(size_t size, char **ret, struct error *err)
 {
+	char *secret;
+
 	if (sodium_init() < 0)
 		return error_raise(err, ERROR_INTERNAL, "libsodium does not start");
-	*ret = sodium_malloc(MINISIGN_PASSWORD_MAX + 1);
-	if (*ret == NULL)
+	secret = sodium_malloc(size);
+	if (secret == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory that can be locked");
-	(*ret)[0] = '\0';
+	secret[0] = '\0';
+	*ret = secret;
 	return 0;
+}
+
+int password_read_key(const char *path, char **ret, size_t *ret_n, struct error *err)
+{
+	_cleanup_(password_freep) char *text = NULL;
+	int r;
+
+	r = secret_new(SECRET_KEY_FILE_MAX + 1, &text, err);
+	if (r == 0)
+		r = file_read_into(path, text, SECRET_KEY_FILE_MAX + 1, ret_n, err);
+	if (r == 0)
+		*ret = TAKE_PTR(text);
+	return r;
 }
 
 /* Reads keys up to Enter; the terminal does not interpret them. */
@@ -80,20 +98,21 @@ static int ask(int tty, const char *prompt, char *out, struct error *err)
 	return r;
 }
 
-static int from_terminal(const char *prompt, bool confirm, char *out, struct error *err)
+static int from_terminal(struct cli *cli, const char *prompt, bool confirm, char *out,
+			 struct error *err)
 {
 	_cleanup_(password_freep) char *again = NULL;
 	_cleanup_close_ int tty = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
 	int r;
 
 	if (tty < 0)
-		return error_raise(err, ERROR_KEY_PASSWORD,
-				   "there is no terminal to ask for a password; give it with "
-				   "--password-file");
+		return cli_usage(cli, err,
+				 "there is no terminal to ask for a password; give it with "
+				 "--password-file");
 	r = ask(tty, prompt, out, err);
 	if (r < 0 || !confirm)
 		return r;
-	r = password_new(&again, err);
+	r = secret_new(MINISIGN_PASSWORD_MAX + 1, &again, err);
 	if (r == 0)
 		r = ask(tty, "Once more", again, err);
 	if (r == 0 && strcmp(out, again) != 0)
@@ -103,24 +122,22 @@ static int from_terminal(const char *prompt, bool confirm, char *out, struct err
 
 static int from_file(const char *path, char *out, struct error *err)
 {
-	uint8_t *bytes;
-	size_t n, line;
+	_cleanup_(password_freep) char *text = NULL;
+	size_t n, line, size = MINISIGN_PASSWORD_MAX + sizeof("\r\n") + 1;
 	int r;
 
-	r = file_read(path, MINISIGN_PASSWORD_MAX + 2, &bytes, &n, err);
+	r = secret_new(size, &text, err);
+	if (r == 0)
+		r = file_read_into(path, text, size, &n, err);
 	if (r < 0)
 		return r;
-	line = strcspn((const char *)bytes, "\r\n");
-	if (line > MINISIGN_PASSWORD_MAX) {
-		r = error_raise(err, ERROR_KEY_PASSWORD, "a password has at most %d bytes",
-				MINISIGN_PASSWORD_MAX);
-	} else {
-		memcpy(out, bytes, line);
-		out[line] = '\0';
-	}
-	sodium_memzero(bytes, n);
-	free(bytes);
-	return r;
+	line = strcspn(text, "\r\n");
+	if (line > MINISIGN_PASSWORD_MAX)
+		return error_raise(err, ERROR_KEY_PASSWORD, "a password has at most %d bytes",
+				   MINISIGN_PASSWORD_MAX);
+	memcpy(out, text, line);
+	out[line] = '\0';
+	return 0;
 }
 
 int password_get(struct cli *cli, const char *prompt, bool confirm, char **ret, struct error *err)
@@ -129,16 +146,16 @@ int password_get(struct cli *cli, const char *prompt, bool confirm, char **ret, 
 	_cleanup_(password_freep) char *password = NULL;
 	int r;
 
-	r = password_new(&password, err);
+	r = secret_new(MINISIGN_PASSWORD_MAX + 1, &password, err);
 	if (r == 0)
 		r = path != NULL ? from_file(path, password, err)
-				 : from_terminal(prompt, confirm, password, err);
+				 : from_terminal(cli, prompt, confirm, password, err);
 	if (r < 0)
 		return r;
 	if (password[0] == '\0')
-		return error_raise(err, ERROR_KEY_PASSWORD,
-				   "an empty password protects nothing; --no-password makes a key "
-				   "without one");
+		return cli_usage(cli, err,
+				 "an empty password protects nothing; `key generate "
+				 "--no-password` makes a key without one");
 	*ret = TAKE_PTR(password);
 	return 0;
 }

@@ -426,7 +426,7 @@ static void get_map(struct rpc_call *call, const ProtobufCMessage *message, void
 		not_found(call, request->name);
 		return;
 	}
-	response.btf = (ProtobufCBinaryData){ fake->n_btf, (uint8_t *)(uintptr_t)fake->btf };
+	response.btf = (ProtobufCBinaryData){ fake->n_btf, (uint8_t *)fake->btf };
 	(void)rpc_call_reply(call, &response.base);
 }
 
@@ -469,7 +469,7 @@ static void lookup_map(struct rpc_call *call, const ProtobufCMessage *message, v
 		bpfleet__v1__map_entry__init(entry);
 		entry->found = key < FAKE_KEYS && fake->present[key];
 		if (entry->found) {
-			entry->value.data = arena_alloc(arena, 8 * N_CPUS);
+			entry->value.data = arena_alloc(arena, (size_t)8 * N_CPUS);
 			entry->value.len = value_bytes(map, key, entry->value.data);
 		}
 		response.entries[response.n_entries++] = entry;
@@ -488,7 +488,7 @@ static void dump_map(struct rpc_call *call, const ProtobufCMessage *message, voi
 	map = map_named(request->map);
 	for (uint32_t key = 0; key < FAKE_KEYS; key++) {
 		Bpfleet__V1__DumpMapResponse response = BPFLEET__V1__DUMP_MAP_RESPONSE__INIT;
-		uint8_t entry[4 + 8 * N_CPUS];
+		uint8_t entry[4 + 8 * (size_t)N_CPUS];
 		char json[64], *texts[] = { json };
 
 		if (!fake->present[key])
@@ -554,7 +554,7 @@ static void send_sources(struct rpc_call *call)
 {
 	Bpfleet__V1__StreamEventsResponse response = BPFLEET__V1__STREAM_EVENTS_RESPONSE__INIT;
 	Bpfleet__V1__EventSources sources = BPFLEET__V1__EVENT_SOURCES__INIT;
-	ProtobufCBinaryData types = { fake->n_btf, (uint8_t *)(uintptr_t)fake->btf };
+	ProtobufCBinaryData types = { fake->n_btf, (uint8_t *)fake->btf };
 	Bpfleet__V1__Map *items[] = { &maps[2] };
 
 	sources.maps = items;
@@ -575,10 +575,10 @@ static void send_events(struct rpc_call *call, uint32_t n, uint64_t subscriber_l
 
 	if (n == 0)
 		return;
-	for (uint32_t i = 0; i < n && i < 16; i++) {
+	for (size_t i = 0; i < n && i < 16; i++) {
 		records[3 * i] = 8;
-		records[3 * i + 1] = 1000 + i;
-		records[3 * i + 2] = i;
+		records[3 * i + 1] = 1000 + (uint32_t)i;
+		records[3 * i + 2] = (uint32_t)i;
 	}
 	batch.events = (ProtobufCBinaryData){ (size_t)12 * n, (uint8_t *)records };
 	batch.n_events = n;
@@ -868,7 +868,7 @@ void fake_reset(struct fake *started)
 
 bool fake_wait(const atomic_uint *counter, unsigned int n)
 {
-	const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
+	const struct timespec pause = { .tv_nsec = 2 * (long)NS_PER_MS };
 
 	for (unsigned int i = 0; i < 5000; i++) {
 		if (atomic_load(counter) == n)

@@ -150,6 +150,10 @@ static void no_key_is_left_without_its_other_half(void **state)
 			"no/such.pub");
 	(void)snprintf(path, sizeof(path), "%s/half.key", directory);
 	assert_int_equal(access(path, F_OK), -1);
+	assert_contains(expect(1, "key generate --no-password -p @half.pub -s @no/such.key")->err,
+			"no/such.key");
+	(void)snprintf(path, sizeof(path), "%s/half.pub", directory);
+	assert_int_equal(access(path, F_OK), -1);
 }
 
 static void a_key_without_a_password_is_asked_for_by_name(void **state)

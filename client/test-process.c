@@ -27,7 +27,7 @@ static void split(char *line, char **argv)
 	size_t n = 0;
 	char *word, *gap;
 
-	argv[n++] = (char *)(uintptr_t)process_program;
+	argv[n++] = (char *)process_program;
 	while ((word = strsep(&line, " ")) != NULL) {
 		if (word[0] == '\0')
 			continue;
@@ -67,8 +67,12 @@ static struct process *start(const char *line, bool on_tty)
 	process->pid = on_tty ? forkpty(&process->tty_fd, NULL, NULL, NULL) : fork();
 	if (process->pid < 0)
 		die("cannot fork", line);
-	if (process->pid == 0)
+	if (process->pid == 0) {
+		/* Not the terminal of whoever runs the tests. */
+		if (!on_tty)
+			(void)setsid();
 		run_child(line, out[1], err[1]);
+	}
 	(void)close(out[1]);
 	(void)close(err[1]);
 	process->out_fd = out[0];

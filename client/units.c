@@ -106,17 +106,23 @@ int units_parse_duration(const char *text, uint64_t *ret_ns)
 /* "Z", "+02:00" or nothing (UTC), as seconds east; -EINVAL. */
 static int parse_offset(const char *text, int64_t *ret)
 {
-	unsigned int hours, minutes;
-	int used = 0;
+	static const char form[] = "+00:00";
+	int64_t hours, minutes;
 
 	*ret = 0;
 	if (*text == '\0' || strcmp(text, "Z") == 0 || strcmp(text, "z") == 0)
 		return 0;
-	if ((*text != '+' && *text != '-') || strlen(text) != 6 ||
-	    sscanf(text + 1, "%2u:%2u%n", &hours, &minutes, &used) != 2 || used != 5 ||
-	    hours > 23 || minutes > 59)
+	if ((*text != '+' && *text != '-') || strlen(text) != strlen(form))
 		return -EINVAL;
-	*ret = (int64_t)(hours * 3600 + minutes * 60);
+	for (size_t i = 1; form[i] != '\0'; i++) {
+		if (form[i] == ':' ? text[i] != ':' : !isdigit((unsigned char)text[i]))
+			return -EINVAL;
+	}
+	hours = (text[1] - '0') * 10 + (text[2] - '0');
+	minutes = (text[4] - '0') * 10 + (text[5] - '0');
+	if (hours > 23 || minutes > 59)
+		return -EINVAL;
+	*ret = hours * 3600 + minutes * 60;
 	if (*text == '-')
 		*ret = -*ret;
 	return 0;

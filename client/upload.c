@@ -28,7 +28,7 @@ static int resume_offset(struct node *node, const struct digest *digest, size_t 
 	uint64_t received;
 	int r;
 
-	request.digest.data = (uint8_t *)(uintptr_t)digest->bytes;
+	request.digest.data = (uint8_t *)digest->bytes;
 	request.digest.len = sizeof(digest->bytes);
 	r = node_call(node, "GetUpload", &request.base, arena, &response, &failure);
 	if (r < 0 && failure.code != ERROR_NOT_FOUND && failure.code != ERROR_UNIMPLEMENTED) {
@@ -59,7 +59,7 @@ static int send_parts(struct rpc_stream *stream, const struct upload *upload,
 
 		if (n > UPLOAD_CHUNK_BYTES)
 			n = UPLOAD_CHUNK_BYTES;
-		part.chunk.data = (uint8_t *)(uintptr_t)(upload->bytes + at);
+		part.chunk.data = (uint8_t *)(upload->bytes + at);
 		part.chunk.len = n;
 		r = rpc_stream_send(stream, &part.base, err);
 		if (r < 0)
