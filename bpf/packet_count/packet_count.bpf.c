@@ -41,6 +41,8 @@ struct counter {
 	__u64 bytes;
 };
 
+#define IPPROTO_NONE_HERE 255
+
 struct protocol_key {
 	enum hook hook;
 	enum family family;
@@ -278,7 +280,9 @@ static __always_inline void count_network(const struct packet *p)
 
 static __always_inline void count_packet(const struct packet *p, bool well_formed)
 {
-	struct protocol_key key = { p->hook, p->family, p->protocol };
+	/* 0 is a protocol (hop-by-hop options); 255 is reserved, and here says that there is none. */
+	__u32 protocol = p->family == other ? IPPROTO_NONE_HERE : p->protocol;
+	struct protocol_key key = { p->hook, p->family, protocol };
 	enum hook hook = p->hook;
 
 	if (!well_formed)
