@@ -159,7 +159,7 @@ static int set_user(const struct config_builder *b, const char *uid_key, const c
 			return doc_raise(
 				b->doc, node, err,
 				"%s: no user '%.64s' in /etc/passwd; give a number or make "
-				"the user (deploy/sysusers.d)",
+				"the user (deploy/systemd/bpfleet.sysusers)",
 				uid_key, name);
 		r = set_group(b, gid_key, &group, ret_gid, err);
 	}

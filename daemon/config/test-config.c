@@ -118,7 +118,7 @@ static void wrong_values_are_refused_with_their_line(void **state)
 		{ "core_uid: no-such-user-here\n",
 		  "c.yaml:1: core_uid: no user 'no-such-user-here' in /etc/passwd; give a number "
 		  "or "
-		  "make the user (deploy/sysusers.d)" },
+		  "make the user (deploy/systemd/bpfleet.sysusers)" },
 		{ "core_uid: 5\ncore_gid: no-such-group-here\n",
 		  "c.yaml:2: core_gid: no group 'no-such-group-here' in /etc/group" },
 		{ "- list\n", "c.yaml:1: expected `key: value` pairs here" },

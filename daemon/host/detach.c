@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -30,6 +32,16 @@ static void left_alone(struct sweep *sweep, const char *path, const char *why)
 	sweep->n_left++;
 }
 
+/*
+ * Iterators that the kernel itself puts at the root of every bpffs it mounts
+ * (kernel/bpf/preload); they attach to nothing.
+ */
+static bool is_of_the_kernel(const char *name, const struct stat *st)
+{
+	return st->st_uid == 0 && S_ISREG(st->st_mode) &&
+	       (strcmp(name, "maps.debug") == 0 || strcmp(name, "progs.debug") == 0);
+}
+
 /* Removes all below a directory; takes the fd. Only what belongs to core's uid, on this bpffs. */
 static void sweep_folder(struct sweep *sweep, int folder_fd, const char *path, unsigned int depth)
 {
@@ -48,8 +60,13 @@ static void sweep_folder(struct sweep *sweep, int folder_fd, const char *path, u
 		if (entry->d_name[0] == '.')
 			continue;
 		(void)snprintf(below, sizeof(below), "%s/%s", path, entry->d_name);
-		if (fstatat(dirfd(folder), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    st.st_uid != sweep->uid || (depth == 0 && !S_ISDIR(st.st_mode)) ||
+		if (fstatat(dirfd(folder), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+			left_alone(sweep, below, error_errno_name(errno));
+			continue;
+		}
+		if (depth == 0 && is_of_the_kernel(entry->d_name, &st))
+			continue;
+		if (st.st_uid != sweep->uid || (depth == 0 && !S_ISDIR(st.st_mode)) ||
 		    depth > DEPTH_MAX) {
 			left_alone(sweep, below, "not ours");
 			continue;

@@ -12,7 +12,8 @@
 
 static const char usage[] =
 	"usage: bpfleetd [--config FILE] [ACTION]\n"
-	"Runs the bpfleet node daemon. Actions instead:\n"
+	"Runs the bpfleet node daemon, by default with %s.\n"
+	"Actions instead:\n"
 	"  --check-config  read configuration, policy and trust files, and say what is wrong\n"
 	"  --detach-all    off switch: stop the daemon, remove all its pins, stay off until "
 	"--resume\n"
@@ -66,11 +67,14 @@ int main(int argc, char **argv)
 			action = option;
 	}
 	if (action == '?' || optind != argc) {
-		(void)fputs(usage, stderr);
+		(void)fprintf(stderr, usage, CONFIG_PATH_DEFAULT);
 		return 2;
 	}
 	if (action == 'h' || action == 'v') {
-		(void)fputs(action == 'h' ? usage : "bpfleetd " BPFLEET_VERSION "\n", stdout);
+		if (action == 'h')
+			(void)printf(usage, CONFIG_PATH_DEFAULT);
+		else
+			(void)printf("bpfleetd %s\n", BPFLEET_VERSION);
 		return 0;
 	}
 	r = config_load(path, &config, &err);
@@ -85,6 +89,6 @@ int main(int argc, char **argv)
 	else if (r == 0)
 		r = run(config, path, &err);
 	if (r < 0)
-		log_error(LOG_LEVEL_ERROR, &err, "bpfleetd");
+		log_error(LOG_LEVEL_ERROR, &err, action == 0 ? "cannot run" : "failed");
 	return r < 0 ? 1 : 0;
 }

@@ -337,6 +337,9 @@ static void a_bpffs_is_mounted_where_there_is_none(void **state)
 	assert_true(found);
 	assert_int_equal(kill(f->pid, SIGTERM), 0);
 	assert_int_equal(wait_exit(f), 0);
+	/* What the kernel puts into a fresh bpffs is nobody's pin. */
+	assert_int_equal(run(f, "--detach-all"), 0);
+	assert_int_equal(run(f, "--resume"), 0);
 	assert_int_equal(umount2(path, MNT_DETACH), 0);
 }
 
