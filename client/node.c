@@ -19,7 +19,7 @@
 
 #define PAGE_SIZE_MAX 1000U
 #define RETRIES_MAX 3
-#define RETRY_PAUSE_MS 200
+#define RETRY_PAUSE_MS 20
 
 #define SERVICE (&bpfleet__v1__node_service__descriptor)
 

@@ -10,6 +10,7 @@
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc_security.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "proto/arena.h"
 #include "rpc/client-internal.h"
@@ -18,8 +19,11 @@
 
 #define MAX_MESSAGE_DEFAULT (16U * 1024U * 1024U)
 #define MAX_METADATA_BYTES (16 * 1024)
-#define RECONNECT_MIN_MS 100
+#define RECONNECT_MIN_MS 20
 #define RECONNECT_MAX_MS 2000
+/* A server that restarts lets connections wait in its socket: an attempt is not given up early. */
+#define CONNECT_TIMEOUT_MS 5000
+#define SETTLE_NS (250 * NS_PER_MS)
 #define PATH_BYTES 512
 
 /* ---- channels */
@@ -42,7 +46,7 @@ static grpc_channel *channel_create(const char *target, size_t max_message_bytes
 		   one. */
 		arg_integer(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
 		arg_integer(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, RECONNECT_MIN_MS),
-		arg_integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, RECONNECT_MIN_MS),
+		arg_integer(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_TIMEOUT_MS),
 		arg_integer(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, RECONNECT_MAX_MS),
 		arg_integer(GRPC_ARG_CLIENT_IDLE_TIMEOUT_MS, INT32_MAX),
 		/* A call may have been done when its connection broke; only the caller
@@ -230,6 +234,32 @@ int rpc_outcome_error(const struct rpc_channel *channel, const struct rpc_outcom
 
 /* ---- calls */
 
+/*
+ * After a lost connection gRPC fails calls at once until it has another, and makes no way with that
+ * while no call waits for it: a call that comes then gives it some time.
+ */
+static void channel_settle(struct rpc_channel *channel, uint64_t deadline)
+{
+	const uint64_t limit = clock_monotonic_ns() + SETTLE_NS;
+	const gpr_timespec until = rpc_time_from_ns(deadline < limit ? deadline : limit);
+	grpc_connectivity_state state;
+	grpc_completion_queue *queue;
+
+	state = grpc_channel_check_connectivity_state(channel->channel, 1);
+	if (state != GRPC_CHANNEL_TRANSIENT_FAILURE)
+		return;
+	queue = grpc_completion_queue_create_for_pluck(NULL);
+	while (state != GRPC_CHANNEL_READY && clock_monotonic_ns() < limit) {
+		grpc_channel_watch_connectivity_state(channel->channel, state, until, queue, NULL);
+		if (!grpc_completion_queue_pluck(queue, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC),
+						 NULL)
+			     .success)
+			break;
+		state = grpc_channel_check_connectivity_state(channel->channel, 1);
+	}
+	grpc_completion_queue_destroy(queue);
+}
+
 int rpc_channel_call(struct rpc_channel *channel, const ProtobufCServiceDescriptor *service,
 		     const char *method, uint64_t deadline,
 		     const ProtobufCMethodDescriptor **ret_descriptor,
@@ -244,6 +274,7 @@ int rpc_channel_call(struct rpc_channel *channel, const ProtobufCServiceDescript
 		return error_raise(err, ERROR_INVALID_ARGUMENT, "%s has no method '%s'",
 				   service->name, method);
 	(void)snprintf(path, sizeof(path), "/%s/%s", service->name, method);
+	channel_settle(channel, deadline);
 	slice = grpc_slice_from_copied_string(path);
 	*ret_queue = grpc_completion_queue_create_for_pluck(NULL);
 	*ret_call =
