@@ -258,6 +258,8 @@ static const struct profile_rule front_rules[] = {
 	ANY("accept4"),
 	ANY("readlink"),
 	ANY("statx"),
+	/* SIOCOUTQ: how much of a portion gRPC has still to read (rpc/pump.h). */
+	ONE("ioctl", 1, TIOCOUTQ),
 	BITS("openat", 2, O_ACCMODE | O_CREAT, O_RDONLY),
 };
 static const struct profile_set front = SET(front);
