@@ -113,9 +113,11 @@ static const struct cli_command commands[] = {
 	  .examples = EXAMPLES({ "bpfleet attach web count_xdp xdp:eth0", "count what eth0 receives" },
 		{ "bpfleet attach web count_tc tc:eth0:egress", "count what eth0 sends" }),
 	  .run = cmd_attach },
-	{ "run", "Load a bundle and attach it, all or nothing",
+	{ "run", "Load a bundle and attach it",
 	  .description = "Attaches to the default hooks that the manifest names, or to those given with --attach. A bundle file (a path "
-		"with a slash, or *.bpfb) is pushed first.",
+		"with a slash, or *.bpfb) is pushed first. Default hooks are one change with the load, all or nothing. Hooks given with "
+		"--attach, and defaults of which one is a uprobe, are attached one by one after it: if one fails, the instance is unloaded "
+		"again, but a command that is killed in between leaves it loaded, as `bpfleet list` then shows.",
 	  .arguments = ARGUMENTS({ "NAME[@VERSION]|FILE", 1, 1, CLI_COMPLETE_BUNDLE, .help = "bundle, or bundle file to push first" }),
 	  .options = OPTIONS(
 		{ OPTION_ATTACH, "attach", 'a', CLI_ASSIGNMENT, .repeats = true, .metavar = "PROGRAM=HOOK", .help = "attach this program to this hook, instead of the default hooks" },

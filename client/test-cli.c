@@ -143,15 +143,39 @@ static void a_refused_validation_shows_the_log_and_fails(void **state)
 
 static void run_attaches_defaults_or_what_is_given(void **state)
 {
-	const struct process *p = expect(0, "run sample");
+	const struct process *p;
 
 	(void)state;
+	p = expect(0, "run sample");
 	assert_true(fake->last_defaults);
 	assert_contains(p->out, FAKE_LINK);
+	assert_int_equal(atomic_load(&fake->n_attaches), 0);
 	(void)expect(0, "run sample --attach count=xdp:veth7");
 	assert_false(fake->last_defaults);
 	assert_string_equal(fake->last_hook, "xdp:veth7");
 	assert_int_equal(atomic_load(&fake->n_unloads), 0);
+}
+
+static void run_attaches_a_default_uprobe_after_the_load(void **state)
+{
+	const struct process *p;
+
+	(void)state;
+	atomic_store(&fake->default_hook, "uprobe:/usr/bin/bash:readline");
+	p = expect(0, "run sample");
+	assert_false(fake->last_defaults);
+	assert_int_equal(atomic_load(&fake->n_attaches), 1);
+	assert_string_equal(fake->last_hook, "uprobe:/usr/bin/bash");
+	assert_contains(p->out, FAKE_LINK);
+}
+
+static void run_without_a_hook_loads_nothing(void **state)
+{
+	(void)state;
+	atomic_store(&fake->default_hook, NULL);
+	assert_contains(expect(2, "run sample")->err, "--attach PROGRAM=HOOK");
+	assert_contains(expect(2, "run sample --attach count=nokind:x")->err, "--attach count=");
+	assert_int_equal(atomic_load(&fake->n_loads), 0);
 }
 
 static void a_run_that_cannot_attach_unloads_again(void **state)
@@ -705,6 +729,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(a_load_sends_what_the_line_says, set_up),
 		cmocka_unit_test_setup(a_refused_validation_shows_the_log_and_fails, set_up),
 		cmocka_unit_test_setup(run_attaches_defaults_or_what_is_given, set_up),
+		cmocka_unit_test_setup(run_attaches_a_default_uprobe_after_the_load, set_up),
+		cmocka_unit_test_setup(run_without_a_hook_loads_nothing, set_up),
 		cmocka_unit_test_setup(a_run_that_cannot_attach_unloads_again, set_up),
 		cmocka_unit_test_setup(several_arguments_are_all_tried, set_up),
 		cmocka_unit_test_setup(a_push_sends_the_bytes_and_the_signatures_beside_them,

@@ -214,12 +214,21 @@ static void list_bundles(struct rpc_call *call, const ProtobufCMessage *message,
 static void get_bundle(struct rpc_call *call, const ProtobufCMessage *message, void *user)
 {
 	Bpfleet__V1__GetBundleResponse response = BPFLEET__V1__GET_BUNDLE_RESPONSE__INIT;
+	Bpfleet__V1__ProgramSpec spec = BPFLEET__V1__PROGRAM_SPEC__INIT, *specs[] = { &spec };
+	Bpfleet__V1__Manifest manifest = BPFLEET__V1__MANIFEST__INIT;
+	char *hook = (char *)atomic_load(&fake->default_hook);
 
 	(void)message;
 	(void)user;
 	if (failed(call))
 		return;
+	spec.name = (char *)"count";
+	spec.default_hooks = &hook;
+	spec.n_default_hooks = hook == NULL ? 0 : 1;
+	manifest.programs = specs;
+	manifest.n_programs = 1;
 	response.bundle = &bundle;
+	response.manifest = &manifest;
 	(void)rpc_call_reply(call, &response.base);
 }
 
@@ -256,6 +265,7 @@ static void load(struct rpc_call *call, const ProtobufCMessage *message, void *u
 	(void)user;
 	if (failed(call))
 		return;
+	atomic_fetch_add(&fake->n_loads, 1);
 	fake->last_defaults = request->attach_defaults;
 	fake->last_durability = request->durability;
 	if (request->n_parameters > 0)
@@ -284,6 +294,7 @@ static void attach(struct rpc_call *call, const ProtobufCMessage *message, void 
 	(void)user;
 	if (failed(call))
 		return;
+	atomic_fetch_add(&fake->n_attaches, 1);
 	if (strstr(request->program, "/missing") != NULL) {
 		not_found(call, request->program);
 		return;
@@ -850,10 +861,13 @@ void fake_reset(struct fake *started)
 	atomic_store(&started->drop_pushes, 0);
 	atomic_store(&started->n_events, 0);
 	atomic_store(&started->refuse_validation, false);
+	atomic_store(&started->default_hook, "xdp:veth0");
 	atomic_store(&started->n_listed, 0);
 	atomic_store(&started->silent, false);
 	atomic_store(&started->end_lease, false);
 	atomic_store(&started->n_calls, 0);
+	atomic_store(&started->n_loads, 0);
+	atomic_store(&started->n_attaches, 0);
 	atomic_store(&started->n_unloads, 0);
 	atomic_store(&started->n_kept, 0);
 	started->n_pushed = 0;

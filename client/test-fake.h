@@ -33,13 +33,16 @@ struct fake {
 	atomic_uint drop_pushes; /* end so many pushes with UNAVAILABLE after the first chunk */
 	atomic_uint n_events;	 /* that a subscription gets at once */
 	atomic_bool refuse_validation;
-	atomic_uint n_listed;  /* instances that there are beside `web` */
-	atomic_bool silent;    /* answer nothing */
-	atomic_bool end_lease; /* Watch tells at once that the instance is gone */
+	_Atomic(const char *) default_hook; /* of the bundle's program; NULL: none */
+	atomic_uint n_listed;		    /* instances that there are beside `web` */
+	atomic_bool silent;		    /* answer nothing */
+	atomic_bool end_lease;		    /* Watch tells at once that the instance is gone */
 
 	/* What was seen. */
 	atomic_uint n_calls;
 	atomic_uint n_streams; /* open now */
+	atomic_uint n_loads;
+	atomic_uint n_attaches;
 	atomic_uint n_unloads;
 	atomic_uint n_kept;
 	uint8_t pushed[FAKE_PUSH_MAX];
