@@ -6,6 +6,8 @@
 #   cli ARGS...             bpfleet as root;  cli_as UID ARGS... as somebody else
 #   peer_make               veth0 here (10.9.0.1, fd09::1), veth1 in another namespace (10.9.0.2, fd09::2)
 #   in_peer COMMAND...      runs there
+#   node_cgroup             makes $NODE_CGROUP
+#   e2e_bundle VERSION DIR  builds and signs DIR/e2e-VERSION.bpfb of tests/e2e/bundle
 #   core_pid, front_pid     of the processes
 #   expect WHAT COMMAND...  runs it, counts it as passed or failed
 set -euo pipefail
@@ -20,9 +22,9 @@ NODE_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 NODE_BUILD=${BPFLEET_BUILD:-$NODE_ROOT/build/release}
 WORK=$(mktemp -d /tmp/bpfleet.XXXXXX)
 chmod 0755 "$WORK"
-NODE_CORE_UID=60001 NODE_FRONT_UID=60002 NODE_USER=60010 NODE_STRANGER=60011
+NODE_CORE_UID=${NODE_CORE_UID:-60001} NODE_FRONT_UID=${NODE_FRONT_UID:-60002} NODE_USER=60010 NODE_STRANGER=60011
 NODE_PASSED=0 NODE_FAILED=0
-supervisor_pid='' peer_pid=''
+supervisor_pid='' peer_pid='' NODE_CGROUP=''
 
 # Direct children of a process, by executable name.
 node_child() { # NAME
@@ -109,9 +111,12 @@ node_wait() {
 }
 
 node_stop() {
+	# One that a test program started, and did not stop.
+	[ -n "$supervisor_pid" ] || ! pgrep -F "$WORK/run/bpfleetd.pid" bpfleetd >/dev/null 2>&1 ||
+		supervisor_pid=$(cat "$WORK/run/bpfleetd.pid")
 	[ -n "$supervisor_pid" ] || return 0
 	kill -TERM "$supervisor_pid" 2>/dev/null || true
-	wait "$supervisor_pid" 2>/dev/null || true
+	wait "$supervisor_pid" 2>/dev/null || tail --pid="$supervisor_pid" -s 0.05 -f /dev/null
 	supervisor_pid=
 }
 
@@ -136,6 +141,21 @@ peer_make() {
 	in_peer ip link set veth1 up
 }
 in_peer() { nsenter --target "$peer_pid" --net "$@"; }
+
+node_cgroup() {
+	local root
+	root=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+	[ -n "$root" ] || { echo "$0: no cgroup2 is mounted" >&2; exit 77; }
+	NODE_CGROUP=$root/${WORK##*/}
+	mkdir "$NODE_CGROUP"
+}
+
+e2e_bundle() { # VERSION DIR
+	local out=$2/e2e-$1.bpfb
+	sed "s/^version: .*/version: $1/" "$NODE_ROOT/tests/e2e/bundle/bundle.yaml" >"$WORK/bundle.yaml"
+	"$WORK/usr/bin/bpfleet" bundle build "$WORK/bundle.yaml" --object-dir "$NODE_BUILD/tests/e2e" --out "$out" >/dev/null
+	"$WORK/usr/bin/bpfleet" bundle sign -s "$WORK/keys/release.key" "$out" >/dev/null
+}
 
 expect() { # WHAT COMMAND...
 	local what=$1
@@ -176,6 +196,7 @@ node_cleanup() {
 		echo "--- the daemon's log:" >&2
 		tail -40 "$WORK/daemon.log" >&2
 	fi
+	[ -z "$NODE_CGROUP" ] || rmdir "$NODE_CGROUP"
 	while umount "$WORK/bpffs" 2>/dev/null; do :; done
 	[ -n "${NODE_KEEP:-}" ] || rm -rf "$WORK"
 	exit "$status"
