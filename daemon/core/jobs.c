@@ -15,7 +15,7 @@
 #define WORKERS_MAX 64
 /* Enough for libbpf's frames and a verifier log on the stack; the default 8 MiB is only address
  * space. */
-#define WORKER_STACK_BYTES (1024 * 1024)
+#define WORKER_STACK_BYTES ((size_t)1024 * 1024)
 
 struct queue {
 	struct job *first, **last;
