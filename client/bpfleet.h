@@ -27,7 +27,8 @@
  * form, "xdp:eth0". Times are UTC nanoseconds.
  *
  * Versions. Structs that a caller fills begin with `size`; set it with their _INIT macro, so that
- * an older program works with a newer library. Structs that the library fills grow at their end
+ * an older program works with a newer library. A size of 0 is refused, and so is an option that is
+ * set and that an older library does not know. Structs that the library fills grow at their end
  * only.
  */
 #pragma once
@@ -113,9 +114,9 @@ BPFLEET_API int bpfleet_open(const struct bpfleet_open_options *options, struct 
 BPFLEET_API void bpfleet_close(struct bpfleet *node);
 
 /*
- * Makes every call under way on the handle return CANCELLED, streams too. From any thread; calls
- * made later work again. For a signal handler, set a flag there and look at it in a callback
- * instead.
+ * Makes every call under way on the handle return CANCELLED, streams and pushes too. From any
+ * thread; calls made later work again. A change whose call was cancelled may have been made: look.
+ * Not for signal handlers: set a flag there, and call this from a thread.
  */
 BPFLEET_API void bpfleet_cancel(struct bpfleet *node);
 

@@ -24,8 +24,9 @@ static int push(struct bpfleet *node, struct upload *upload,
 	struct bpfleet_bundle *bundle;
 	int r;
 
-	if (options != NULL)
-		lib_copy_options(&all, sizeof(all), options, options->size);
+	r = lib_options(&all, sizeof(all), options, err);
+	if (r < 0)
+		return r;
 	upload->progress = all.progress;
 	upload->user = all.user_data;
 	r = upload_push(node->node, upload, arena, &response, err);

@@ -113,8 +113,8 @@ int bpfleet_load(struct bpfleet *node, const char *bundle,
 	struct error err = { 0 };
 	int r;
 
-	if (options != NULL)
-		lib_copy_options(&all, sizeof(all), options, options->size);
-	r = load(node, bundle, &all, ret_loaded, &err);
+	r = lib_options(&all, sizeof(all), options, &err);
+	if (r == 0)
+		r = load(node, bundle, &all, ret_loaded, &err);
 	return lib_result(r, &err, error);
 }

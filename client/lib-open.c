@@ -53,31 +53,51 @@ void bpfleet_free(const void *block)
 	arena_free(header->arena);
 }
 
-void lib_copy_options(void *all, size_t all_size, const void *options, size_t options_size)
+int lib_options(void *all, size_t all_size, const void *options, struct error *err)
 {
-	memcpy(all, options, options_size < all_size ? options_size : all_size);
+	const unsigned char *bytes = options;
+	size_t size;
+
+	if (options == NULL)
+		return 0;
+	memcpy(&size, options, sizeof(size));
+	if (size < sizeof(size))
+		return error_raise(err, ERROR_INVALID_ARGUMENT,
+				   "the size of an options struct is not set; initialize it with "
+				   "its _INIT macro");
+	for (size_t i = all_size; i < size; i++) {
+		if (bytes[i] != 0)
+			return error_raise(err, ERROR_INVALID_ARGUMENT,
+					   "an option is used that libbpfleet %s does not know",
+					   BPFLEET_VERSION);
+	}
+	memcpy(all, options, size < all_size ? size : all_size);
+	return 0;
 }
+
+DEFINE_CLEANUP(struct bpfleet, bpfleet_close)
 
 int bpfleet_open(const struct bpfleet_open_options *options, struct bpfleet **ret_node,
 		 struct bpfleet_error *error)
 {
 	struct bpfleet_open_options all = BPFLEET_OPEN_OPTIONS_INIT;
 	struct error err = { 0 };
-	struct bpfleet *node;
+	_cleanup_(bpfleet_closep) struct bpfleet *node = NULL;
 	int r;
 
-	if (options != NULL)
-		lib_copy_options(&all, sizeof(all), options, options->size);
+	r = lib_options(&all, sizeof(all), options, &err);
+	if (r < 0)
+		return lib_result(r, &err, error);
 	node = calloc(1, sizeof(*node));
 	if (node == NULL)
 		return lib_result(error_raise(&err, ERROR_OUT_OF_MEMORY, "out of memory"), &err,
 				  error);
 	r = node_open(all.socket_path, all.timeout_ms, &node->node, &err);
-	if (r < 0) {
-		free(node);
+	if (r == 0)
+		r = node_check(node->node, &err);
+	if (r < 0)
 		return lib_result(r, &err, error);
-	}
-	*ret_node = node;
+	*ret_node = TAKE_PTR(node);
 	return 0;
 }
 

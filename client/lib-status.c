@@ -130,8 +130,8 @@ int bpfleet_query_audit(struct bpfleet *node, const struct bpfleet_audit_query *
 	struct error err = { 0 };
 	int r;
 
-	if (query != NULL)
-		lib_copy_options(&all, sizeof(all), query, query->size);
-	r = query_audit(node, &all, ret_rows, ret_n, &err);
+	r = lib_options(&all, sizeof(all), query, &err);
+	if (r == 0)
+		r = query_audit(node, &all, ret_rows, ret_n, &err);
 	return lib_result(r, &err, error);
 }

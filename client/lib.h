@@ -21,10 +21,11 @@ struct bpfleet {
 int lib_result(int r, const struct error *err, struct bpfleet_error *error);
 
 /*
- * Copies as many bytes of an options struct as both the caller's version and ours have; `all` keeps
- * its defaults beyond. A size of 0 copies nothing.
+ * The caller's options over the defaults in `all`: as many bytes as both versions of the struct
+ * have. NULL leaves the defaults. Errors: INVALID_ARGUMENT when the size is not set, or when the
+ * caller knows an option that we do not, and uses it.
  */
-void lib_copy_options(void *all, size_t all_size, const void *options, size_t options_size);
+_must_check_ int lib_options(void *all, size_t all_size, const void *options, struct error *err);
 
 /*
  * n zeroed structs of that size in the arena, as a block that bpfleet_free() releases together with

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,6 +33,7 @@ struct node {
 	struct rpc_channel *channel;
 	char *socket_path;
 	uint32_t timeout_ms;
+	atomic_uint n_cancels;
 	pthread_mutex_t lock; /* of streams */
 	struct open_stream *streams;
 };
@@ -97,27 +99,41 @@ static int probe(const char *path)
 	return 0;
 }
 
+int node_check(const struct node *node, struct error *err)
+{
+	int failure = probe(node->socket_path), r;
+	struct str path = { 0 };
+	const char *shown;
+
+	if (failure == 0)
+		return 0;
+	(void)str_append_escaped(&path, node->socket_path, SIZE_MAX);
+	shown = path.failed ? "" : path.data;
+	if (failure == EACCES || failure == EPERM)
+		r = error_raise(err, ERROR_PERMISSION_DENIED,
+				"you may not open the daemon's socket %s", shown);
+	else if (failure == ENOENT || failure == ENOTDIR)
+		r = error_raise(err, ERROR_UNAVAILABLE, "there is no socket %s", shown);
+	else if (failure == ECONNREFUSED)
+		r = error_raise(err, ERROR_UNAVAILABLE, "no daemon answers at the socket %s",
+				shown);
+	else
+		r = error_raise_errno(err, ERROR_UNAVAILABLE, failure,
+				      "cannot connect to the socket %s", shown);
+	str_done(&path);
+	return r;
+}
+
 int node_explain(const struct node *node, int r, struct error *err)
 {
-	struct str path = { 0 };
-	int failure;
+	struct error reason = { 0 };
 
 	if (r >= 0 || err == NULL || err->code != ERROR_UNAVAILABLE)
 		return r;
-	failure = probe(node->socket_path);
-	if (failure == 0)
+	if (node_check(node, &reason) == 0)
 		return r;
-	(void)str_append_escaped(&path, node->socket_path, SIZE_MAX);
-	if (failure == EACCES || failure == EPERM)
-		r = error_raise_errno(err, ERROR_PERMISSION_DENIED, failure,
-				      "you may not open the daemon's socket %s",
-				      path.failed ? "" : path.data);
-	else
-		r = error_raise_errno(err, ERROR_UNAVAILABLE, failure,
-				      "no daemon answers at the socket %s",
-				      path.failed ? "" : path.data);
-	str_done(&path);
-	return r;
+	*err = reason;
+	return -error_info(reason.code)->sys_errno;
 }
 
 /*
@@ -134,10 +150,16 @@ static bool is_silence(const struct node *node, const struct error *failure, uin
 	       strcmp(failure->message, "Deadline Exceeded") == 0;
 }
 
+static int cancelled(struct error *err)
+{
+	return error_raise(err, ERROR_CANCELLED, "the call was cancelled");
+}
+
 int node_call(struct node *node, const char *method, const ProtobufCMessage *request,
 	      struct arena *arena, ProtobufCMessage **ret_response, struct error *err)
 {
 	uint64_t deadline = clock_monotonic_ns() + node->timeout_ms * NS_PER_MS;
+	unsigned int n_cancels = atomic_load(&node->n_cancels);
 	struct error failure = { 0 };
 	int r = 0;
 
@@ -153,6 +175,10 @@ int node_call(struct node *node, const char *method, const ProtobufCMessage *req
 		    clock_monotonic_ns() >= deadline || probe(node->socket_path) != 0)
 			break;
 		(void)poll(NULL, 0, RETRY_PAUSE_MS);
+		if (atomic_load(&node->n_cancels) != n_cancels) {
+			r = cancelled(&failure);
+			break;
+		}
 	}
 	if (is_silence(node, &failure, deadline))
 		r = error_raise(&failure, ERROR_DEADLINE_EXCEEDED,
@@ -217,6 +243,7 @@ int node_list(struct node *node, const char *method, ProtobufCMessage *request, 
 {
 	const ProtobufCFieldDescriptor *size = field_named(request, "page_size");
 	const ProtobufCFieldDescriptor *token = field_named(request, "page_token");
+	unsigned int n_cancels = atomic_load(&node->n_cancels);
 	struct gathered all = { 0 };
 	_cleanup_free_ ProtobufCMessage **owned = NULL;
 	ProtobufCMessage *response = NULL, **items;
@@ -235,6 +262,8 @@ int node_list(struct node *node, const char *method, ProtobufCMessage *request, 
 			return r;
 		r = gather(&all, response, limit, err);
 		owned = all.items;
+		if (r == 0 && atomic_load(&node->n_cancels) != n_cancels)
+			r = cancelled(err);
 		if (r < 0)
 			return r;
 		next = *(char **)field_at(response, field_named(response, "next_page_token"));
@@ -312,6 +341,8 @@ int node_subscribe(struct node *node, const char *method, const ProtobufCMessage
 
 void node_cancel(struct node *node)
 {
+	atomic_fetch_add(&node->n_cancels, 1);
+	rpc_channel_cancel(node->channel);
 	(void)pthread_mutex_lock(&node->lock);
 	for (struct open_stream *entry = node->streams; entry != NULL; entry = entry->next)
 		rpc_stream_cancel(entry->stream);

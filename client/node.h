@@ -63,8 +63,11 @@ _must_check_ int node_subscribe(struct node *node, const char *method,
 				const ProtobufCMessage *request, uint64_t deadline,
 				struct rpc_stream **ret, struct error *err);
 
-/* Cancels the streams that are open now. */
+/* Cancels the calls and streams that are under way. */
 void node_cancel(struct node *node);
+
+/* Whether anything accepts connections at the socket: UNAVAILABLE, PERMISSION_DENIED if not. */
+_must_check_ int node_check(const struct node *node, struct error *err);
 
 /*
  * After a stream failed with r: if the daemon cannot be reached, replaces the error by one that

@@ -632,7 +632,7 @@ static void no_daemon_is_said_with_the_socket(void **state)
 
 	(void)state;
 	p = expect(EXIT_CODE_UNREACHABLE, "--socket /tmp/no/such/socket status");
-	assert_contains(p->err, "no daemon answers at the socket /tmp/no/such/socket: ENOENT");
+	assert_contains(p->err, "there is no socket /tmp/no/such/socket");
 	assert_contains(p->err, "is bpfleetd running?");
 	(void)expect(EXIT_CODE_UNREACHABLE, "--socket /tmp/no/such/socket events web");
 	(void)expect(EXIT_CODE_UNREACHABLE, "--socket /etc/passwd list");

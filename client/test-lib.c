@@ -150,6 +150,30 @@ static void options_of_an_older_version_are_understood(void **state)
 	bpfleet_free(loaded);
 }
 
+/* An application compiled when the struct had one more member. */
+static void options_that_say_more_than_is_known_are_refused(void **state)
+{
+	struct {
+		struct bpfleet_load_options known;
+		uint64_t newer;
+	} options = { BPFLEET_LOAD_OPTIONS_INIT, 0 };
+	const struct bpfleet_audit_row *rows;
+	struct bpfleet_audit_query query = { .limit = 1 };
+	const struct bpfleet_loaded *loaded;
+	struct bpfleet_error error;
+	size_t n;
+
+	(void)state;
+	options.known.size = sizeof(options);
+	assert_int_equal(bpfleet_load(node, "sample", &options.known, &loaded, NULL), 0);
+	bpfleet_free(loaded);
+	options.newer = 1;
+	assert_int_equal(bpfleet_load(node, "sample", &options.known, &loaded, &error), -EINVAL);
+	assert_int_equal(error.code, BPFLEET_INVALID_ARGUMENT);
+	assert_int_equal(bpfleet_query_audit(node, &query, &rows, &n, &error), -EINVAL);
+	assert_non_null(strstr(error.message, "_INIT"));
+}
+
 static void hooks_are_given_as_text(void **state)
 {
 	const struct bpfleet_link *link;
@@ -353,6 +377,32 @@ static void another_thread_ends_a_stream(void **state)
 	assert_int_equal(heard.n_started, 1);
 }
 
+static void *cancel_a_call(void *arg)
+{
+	(void)arg;
+	if (fake_wait(&fake->n_calls, 1))
+		bpfleet_cancel(node);
+	return NULL;
+}
+
+static void another_thread_ends_a_call(void **state)
+{
+	const struct bpfleet_status *status;
+	struct bpfleet_error error;
+	pthread_t thread;
+
+	(void)state;
+	atomic_store(&fake->silent, true);
+	assert_int_equal(pthread_create(&thread, NULL, cancel_a_call, NULL), 0);
+	assert_int_equal(bpfleet_get_status(node, &status, &error), -ECANCELED);
+	assert_int_equal(error.code, BPFLEET_CANCELLED);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	/* Later calls work. */
+	atomic_store(&fake->silent, false);
+	assert_int_equal(bpfleet_get_status(node, &status, &error), 0);
+	bpfleet_free(status);
+}
+
 struct changes {
 	unsigned int n;
 	bool synced;
@@ -429,20 +479,18 @@ static void errors_carry_reason_and_leave_outputs_alone(void **state)
 static void a_missing_daemon_is_unavailable(void **state)
 {
 	struct bpfleet_open_options options = BPFLEET_OPEN_OPTIONS_INIT;
-	const struct bpfleet_status *status;
+	struct bpfleet *nobody = NULL;
 	struct bpfleet_error error;
-	struct bpfleet *nobody;
 
 	(void)state;
 	options.socket_path = "/tmp/no/such/socket";
-	assert_int_equal(bpfleet_open(&options, &nobody, &error), 0);
-	assert_int_equal(bpfleet_get_status(nobody, &status, &error), -ENOTCONN);
+	assert_int_equal(bpfleet_open(&options, &nobody, &error), -ENOTCONN);
 	assert_int_equal(error.code, BPFLEET_UNAVAILABLE);
 	assert_non_null(strstr(error.message, "/tmp/no/such/socket"));
-	bpfleet_close(nobody);
 	options.socket_path = "/tmp/a-path-that-is-far-too-long-for-the-address-of-a-unix-domain-"
 			      "socket-because-it-has-more-bytes-than-fit-into-it";
 	assert_int_equal(bpfleet_open(&options, &nobody, &error), -EINVAL);
+	assert_null(nobody);
 	bpfleet_close(NULL);
 }
 
@@ -495,6 +543,7 @@ int main(void)
 		TEST(single_objects_are_got_by_short_names),
 		TEST(a_load_takes_options_and_gives_a_token),
 		TEST(options_of_an_older_version_are_understood),
+		TEST(options_that_say_more_than_is_known_are_refused),
 		TEST(hooks_are_given_as_text),
 		TEST(a_push_sends_chunks_and_resumes),
 		TEST(map_entries_are_the_bytes_of_the_kernel),
@@ -502,6 +551,7 @@ int main(void)
 		TEST(a_dump_is_iterated),
 		TEST(events_come_to_the_callback_until_it_has_enough),
 		TEST(another_thread_ends_a_stream),
+		TEST(another_thread_ends_a_call),
 		TEST(a_watch_tells_what_is_and_what_changes),
 		TEST(status_and_audit_are_read),
 		TEST(errors_carry_reason_and_leave_outputs_alone),

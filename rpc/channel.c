@@ -102,6 +102,7 @@ int rpc_channel_open(const char *target, const struct rpc_channel_options *optio
 	if (channel == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot open a channel");
 	rpc_library_init();
+	(void)pthread_mutex_init(&channel->lock, NULL);
 	channel->target = strdup(target);
 	if (channel->target == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot open a channel");
@@ -123,6 +124,7 @@ void rpc_channel_close(struct rpc_channel *channel)
 		grpc_slice_unref(channel->metadata[i].key);
 		grpc_slice_unref(channel->metadata[i].value);
 	}
+	(void)pthread_mutex_destroy(&channel->lock);
 	free(channel->metadata);
 	free(channel->target);
 	free(channel);
@@ -328,6 +330,48 @@ static void pluck(grpc_completion_queue *queue, void *tag)
 	(void)grpc_completion_queue_pluck(queue, tag, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
 }
 
+static uint64_t cancels(struct rpc_channel *channel)
+{
+	uint64_t n;
+
+	(void)pthread_mutex_lock(&channel->lock);
+	n = channel->n_cancels;
+	(void)pthread_mutex_unlock(&channel->lock);
+	return n;
+}
+
+/* From now on rpc_channel_cancel() reaches the call; a cancel since n_cancels holds for it, too. */
+static void enter(struct rpc_channel *channel, struct rpc_under_way *entry, uint64_t n_cancels)
+{
+	(void)pthread_mutex_lock(&channel->lock);
+	entry->next = channel->under_way;
+	entry->at = &channel->under_way;
+	if (entry->next != NULL)
+		entry->next->at = &entry->next;
+	channel->under_way = entry;
+	if (channel->n_cancels != n_cancels)
+		(void)grpc_call_cancel(entry->call, NULL);
+	(void)pthread_mutex_unlock(&channel->lock);
+}
+
+static void leave(struct rpc_channel *channel, struct rpc_under_way *entry)
+{
+	(void)pthread_mutex_lock(&channel->lock);
+	*entry->at = entry->next;
+	if (entry->next != NULL)
+		entry->next->at = entry->at;
+	(void)pthread_mutex_unlock(&channel->lock);
+}
+
+void rpc_channel_cancel(struct rpc_channel *channel)
+{
+	(void)pthread_mutex_lock(&channel->lock);
+	channel->n_cancels++;
+	for (struct rpc_under_way *entry = channel->under_way; entry != NULL; entry = entry->next)
+		(void)grpc_call_cancel(entry->call, NULL);
+	(void)pthread_mutex_unlock(&channel->lock);
+}
+
 int rpc_unary(struct rpc_channel *channel, const ProtobufCServiceDescriptor *service,
 	      const char *method, const ProtobufCMessage *request, uint64_t deadline,
 	      struct arena *arena, ProtobufCMessage **ret_response, struct error *err)
@@ -338,11 +382,15 @@ int rpc_unary(struct rpc_channel *channel, const ProtobufCServiceDescriptor *ser
 	grpc_byte_buffer *send, *received = NULL;
 	grpc_metadata_array headers;
 	struct rpc_outcome outcome;
+	const uint64_t n_cancels = cancels(channel);
+	struct rpc_under_way entry;
 	int r;
 
 	r = rpc_channel_call(channel, service, method, deadline, &descriptor, &queue, &call, err);
 	if (r < 0)
 		return r;
+	entry.call = call;
+	enter(channel, &entry, n_cancels);
 	rpc_outcome_init(&outcome);
 	grpc_metadata_array_init(&headers);
 	send = rpc_buffer_pack(request);
@@ -371,6 +419,7 @@ int rpc_unary(struct rpc_channel *channel, const ProtobufCServiceDescriptor *ser
 	grpc_byte_buffer_destroy(send);
 	grpc_metadata_array_destroy(&headers);
 	rpc_outcome_done(&outcome);
+	leave(channel, &entry);
 	grpc_call_unref(call);
 	grpc_completion_queue_destroy(queue);
 	return r;

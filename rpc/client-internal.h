@@ -1,18 +1,29 @@
 /* What rpc/channel.c and rpc/stream.c share. */
 #pragma once
 
+#include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <grpc/grpc.h>
 #include <protobuf-c/protobuf-c.h>
 
 #include "rpc/client.h"
 
+/* A unary call that is under way, on the stack of its caller. */
+struct rpc_under_way {
+	grpc_call *call;
+	struct rpc_under_way *next, **at;
+};
+
 struct rpc_channel {
 	grpc_channel *channel;
 	char *target;
 	grpc_metadata *metadata;
 	size_t n_metadata;
+	pthread_mutex_t lock; /* of the rest */
+	struct rpc_under_way *under_way;
+	uint64_t n_cancels;
 };
 
 /* What RECV_STATUS_ON_CLIENT fills. */

@@ -53,6 +53,9 @@ _must_check_ int rpc_unary(struct rpc_channel *channel, const ProtobufCServiceDe
 			   const char *method, const ProtobufCMessage *request, uint64_t deadline,
 			   struct arena *arena, ProtobufCMessage **ret_response, struct error *err);
 
+/* Makes the unary calls that are under way end with CANCELLED; not streams. Any thread. */
+void rpc_channel_cancel(struct rpc_channel *channel);
+
 /* Opens a streaming call of any kind; free with rpc_stream_free(), which
  * cancels what still runs.
  */

@@ -204,6 +204,30 @@ static void deadline_ends_the_call_on_both_sides(void **state)
 	assert_int_equal(f->server->n_cancelled, 1);
 }
 
+static void *cancel_held_call(void *arg)
+{
+	struct fixture *f = arg;
+
+	if (test_wait(&f->server->n_begun, 1))
+		rpc_channel_cancel(f->channel);
+	return NULL;
+}
+
+static void another_thread_cancels_the_calls_of_a_channel(void **state)
+{
+	struct fixture *f = *state;
+	echo_request request = BPFLEET__RPC__TEST__ECHO_REQUEST__INIT;
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, cancel_held_call, f), 0);
+	assert_int_equal(call(f, "Hold", &request, test_deadline(5000), NULL), -ECANCELED);
+	assert_int_equal(f->error.code, ERROR_CANCELLED);
+	pthread_join(thread, NULL);
+	assert_true(test_wait(&f->server->n_done, 1));
+	assert_int_equal(f->server->n_cancelled, 1);
+	assert_int_equal(call(f, "Unary", &request, test_deadline(5000), NULL), 0);
+}
+
 static void answer_to_a_call_that_is_gone_is_harmless(void **state)
 {
 	struct fixture *f = *state;
@@ -440,6 +464,7 @@ int main(void)
 		TEST(error_comes_back_as_it_was_raised),
 		TEST(method_without_a_row_is_unimplemented),
 		TEST(deadline_ends_the_call_on_both_sides),
+		TEST(another_thread_cancels_the_calls_of_a_channel),
 		TEST(answer_to_a_call_that_is_gone_is_harmless),
 		TEST(message_beyond_the_limit_of_its_method_is_refused),
 		TEST(message_that_would_outgrow_its_arena_is_refused),
