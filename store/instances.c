@@ -19,6 +19,7 @@ static const struct field instance_fields[] = {
 	FIELD(VERSION, store_instance, bundle_version),
 	FIELD(U32, store_instance, n_programs),
 	FIELD(U32, store_instance, n_links),
+	FIELD(U32, store_instance, n_parameters),
 	FIELD(U64, store_instance, revision),
 };
 static const struct row_type instance_type = ROW_TYPE(store_instance, instance_fields, 12);

@@ -25,9 +25,10 @@ struct store_instance {
 	uint64_t lease_ends_at_ns; /* 0: no time limit */
 	bool has_lease_token;
 	uint8_t lease_token_hash[STORE_HASH_LEN];
-	uint32_t n_programs; /* read only */
-	uint32_t n_links;    /* read only */
-	uint64_t revision;   /* read only */
+	uint32_t n_programs;   /* read only */
+	uint32_t n_links;      /* read only */
+	uint32_t n_parameters; /* read only */
+	uint64_t revision;     /* read only */
 };
 
 struct store_parameter {

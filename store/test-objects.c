@@ -215,6 +215,7 @@ static void an_instance_comes_back_as_it_was_written(void **state)
 	assert_false(row->has_lease_token);
 	assert_int_equal(row->n_programs, 2);
 	assert_int_equal(row->n_links, 1);
+	assert_int_equal(row->n_parameters, 1);
 	assert_int_equal(row->revision, store_revision(f->store));
 	fixture_ok(f, store_parameter_list(f->store, ID_A, &parameters, &n, &f->err));
 	assert_int_equal(n, 1);

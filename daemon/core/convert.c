@@ -170,7 +170,7 @@ int convert_instance(struct core *core, struct arena *arena, const struct store_
 	message->lease_ends_at_ns = row->lease_ends_at_ns;
 	message->revision = row->revision;
 	r = convert_bytes(arena, row->digest, BUNDLE_DIGEST_LEN, &message->digest, err);
-	if (r >= 0)
+	if (r >= 0 && row->n_parameters > 0)
 		r = convert_parameters(core, arena, row->id, message, err);
 	if (r < 0)
 		return r;
