@@ -89,8 +89,6 @@ int bench_prepare(struct bench *bench, struct error *err)
 	if (r == 0)
 		r = start(bench, "many", MANY_PROGRAMS - 1, &bench->many, err);
 	if (r == 0)
-		r = bench_load(bench->busy.client, "exec", bench->exec, sizeof(bench->exec), err);
-	if (r == 0)
 		r = load_table(bench, err);
 	if (r == 0)
 		r = herd_new(bench, &bench->herd, err);

@@ -31,7 +31,6 @@ struct bench {
 	struct daemon loaded; /* LOADED_PROGRAMS */
 	struct daemon many;   /* MANY_PROGRAMS, one of them with the map */
 	uint64_t restarted_at;
-	char exec[80];	/* instances/ID of exec on busy */
 	char table[96]; /* instances/ID/maps/flows on many */
 	uint32_t table_id;
 	struct sqlite3 *store;

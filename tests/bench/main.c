@@ -15,7 +15,7 @@
 #define N_ROUNDS 7
 #define N_ROUNDS_QUICK 5
 #define N_ENTRIES 1000000
-#define N_ENTRIES_QUICK 200000
+#define N_ENTRIES_QUICK 100000
 
 static const struct {
 	const char *name;

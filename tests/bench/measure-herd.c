@@ -1,7 +1,9 @@
 /*
- * 32 clients attach at once, each on its own connection, each a program of its own; then 32 threads
- * do the same with libbpf. The figure is the slowest of each.
+ * Attaches by 32 clients, each on its own connection, each of a program of its own. One at a time,
+ * in turn with libbpf; then all at once, then 32 threads with libbpf. Of these the figure is the
+ * slowest of each.
  */
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -163,6 +165,49 @@ int measure_herd(struct bench *bench, struct error *err)
 	int r = measure_side(bench, SIDE_TRACEPOINT, FIGURE_HERD, err);
 
 	return r < 0 ? r : measure_side(bench, SIDE_XDP, FIGURE_HERD_XDP, err);
+}
+
+/* ---- one at a time */
+
+/* The kernel takes a tracepoint's links down on its own time, and attaches meanwhile wait for it.
+ */
+#define SETTLE_MS 200
+
+static int timed(struct member *m, void (*fn)(struct member *member), struct series *series,
+		 struct error *err)
+{
+	const uint64_t start = clock_monotonic_ns();
+
+	fn(m);
+	series_add(series, ms_since(start));
+	if (m->r < 0)
+		*err = m->err;
+	return m->r;
+}
+
+int measure_attach(struct bench *bench, struct error *err)
+{
+	struct herd *herd = bench->herd;
+	double ignored;
+	int r = 0;
+
+	(void)poll(NULL, 0, SETTLE_MS);
+	herd->side = SIDE_TRACEPOINT;
+	for (size_t i = 0; r >= 0 && i < N_MEMBERS; i++) {
+		r = timed(&herd->members[i], attach, &bench->ours, err);
+		if (r >= 0)
+			r = timed(&herd->members[i], raw_attach, &bench->theirs, err);
+	}
+	if (r >= 0)
+		r = together(herd, detach, &ignored, err);
+	if (r >= 0)
+		r = together(herd, raw_release, &ignored, err);
+	if (r < 0)
+		return r;
+	(void)poll(NULL, 0, SETTLE_MS);
+	figure_add(&bench->figures, FIGURE_ATTACH, COLUMN_BPFLEET, series_take(&bench->ours, 0.5));
+	figure_add(&bench->figures, FIGURE_ATTACH, COLUMN_RAW, series_take(&bench->theirs, 0.5));
+	return 0;
 }
 
 /* ---- the herd */

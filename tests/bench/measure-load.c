@@ -1,5 +1,4 @@
-/* Loads and attaches, one at a time. */
-#include <poll.h>
+/* Loads, one at a time. */
 #include <stdio.h>
 
 #include "base/clock.h"
@@ -11,9 +10,6 @@
 
 #define P50 0.5
 #define N_BPFTOOL 5
-/* The kernel takes a tracepoint's link down on its own time, and an attach meanwhile waits for
- * that. */
-#define SETTLE_MS 150
 
 static int load_once(struct daemon *daemon, const char *bundle, struct series *series,
 		     struct error *err)
@@ -119,65 +115,4 @@ int measure_fifty(struct bench *bench, struct error *err)
 	figure_add(&bench->figures, FIGURE_LOAD_FIFTY, COLUMN_RAW,
 		   series_take(&bench->theirs, P50));
 	return bpftool_load(bench, "fifty", FIGURE_LOAD_FIFTY, err);
-}
-
-/* ---- attach */
-
-static int attach_once(struct bench *bench, struct error *err)
-{
-	const struct bpfleet_link *link = NULL;
-	struct bpfleet_error failure;
-	const uint64_t start = clock_monotonic_ns();
-	int r = bpfleet_attach(bench->busy.client, bench->exec, "on_exec",
-			       "tracepoint:sched:sched_process_exec", &link, &failure);
-
-	if (r < 0)
-		return daemon_failed(r, &failure, "attach", err);
-	series_add(&bench->ours, ms_since(start));
-	r = bpfleet_detach(bench->busy.client, link->name, &failure);
-	bpfleet_free(link);
-	return daemon_failed(r, &failure, "detach", err);
-}
-
-static int raw_attach_once(struct bench *bench, struct bpf_object *object, struct error *err)
-{
-	struct bpf_link *link = NULL;
-	uint64_t start;
-	char pin[96];
-	int r;
-
-	bench_pin_path(bench, "link", 0, pin, sizeof(pin));
-	start = clock_monotonic_ns();
-	r = raw_attach_tracepoint(object, pin, &link, err);
-	if (r < 0)
-		return r;
-	series_add(&bench->theirs, ms_since(start));
-	raw_detach(link);
-	return 0;
-}
-
-int measure_attach(struct bench *bench, struct error *err)
-{
-	struct bpf_object *object = NULL;
-	char pins[96];
-	double ms;
-	int r;
-
-	bench_pin_path(bench, "exec", 0, pins, sizeof(pins));
-	r = raw_load("exec", pins, &object, &ms, err);
-	if (r < 0)
-		return r;
-	for (int i = 0; r == 0 && i < (bench->quick ? 3 : 7); i++) {
-		(void)poll(NULL, 0, SETTLE_MS);
-		r = attach_once(bench, err);
-		(void)poll(NULL, 0, SETTLE_MS);
-		if (r == 0)
-			r = raw_attach_once(bench, object, err);
-	}
-	raw_unload(object, pins);
-	if (r < 0)
-		return r;
-	figure_add(&bench->figures, FIGURE_ATTACH, COLUMN_BPFLEET, series_take(&bench->ours, P50));
-	figure_add(&bench->figures, FIGURE_ATTACH, COLUMN_RAW, series_take(&bench->theirs, P50));
-	return 0;
 }
