@@ -79,9 +79,9 @@ static void print_sum(const struct emission *e, const struct node *node, const u
 	else if (node->kind == NODE_DURATION)
 		leaf_print_duration(e->out, latest, style);
 	else if (node->kind == NODE_SIGNED)
-		leaf_print_signed(e->out, (int64_t)sum);
+		leaf_print_signed(e->out, (int64_t)sum, style);
 	else
-		leaf_print_unsigned(e->out, sum);
+		leaf_print_unsigned(e->out, sum, style);
 }
 
 static void emit_leaf(const struct emission *e, const struct node *node, const uint8_t *p, size_t n,
@@ -90,7 +90,7 @@ static void emit_leaf(const struct emission *e, const struct node *node, const u
 	if (e->n_copies > 1)
 		print_sum(e, node, p, n, style);
 	else if (node->kind == NODE_UNSIGNED && node->bit_size == 0)
-		leaf_print_unsigned(e->out, leaf_integer(node, p));
+		leaf_print_unsigned(e->out, leaf_integer(node, p), style);
 	else
 		leaf_print(e->out, node, p, n, style);
 }

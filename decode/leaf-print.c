@@ -72,19 +72,8 @@ static size_t write_unsigned(char *out, uint64_t value)
 	return sizeof(reversed) - at;
 }
 
-void leaf_print_unsigned(struct str *out, uint64_t value)
-{
-	char digits[20];
-
-	put(out, digits, write_unsigned(digits, value));
-}
-
-void leaf_print_signed(struct str *out, int64_t value)
-{
-	if (value < 0)
-		put_char(out, '-');
-	leaf_print_unsigned(out, value < 0 ? -(uint64_t)value : (uint64_t)value);
-}
+/* What a double holds exactly; most JSON parsers, jq among them, read a number as one. */
+#define JSON_NUMBER_MAX ((UINT64_C(1) << 53) - 1)
 
 /* A word of letters, digits and punctuation that needs no escape. */
 static void print_word(struct str *out, const char *word, size_t n, enum leaf_style style)
@@ -94,6 +83,27 @@ static void print_word(struct str *out, const char *word, size_t n, enum leaf_st
 	put(out, word, n);
 	if (style == LEAF_JSON)
 		put_char(out, '"');
+}
+
+static void print_number(struct str *out, uint64_t magnitude, bool negative, enum leaf_style style)
+{
+	char digits[21] = "-";
+	size_t n = negative + write_unsigned(digits + negative, magnitude);
+
+	if (style == LEAF_JSON && magnitude > JSON_NUMBER_MAX)
+		print_word(out, digits, n, style);
+	else
+		put(out, digits, n);
+}
+
+void leaf_print_unsigned(struct str *out, uint64_t value, enum leaf_style style)
+{
+	print_number(out, value, false, style);
+}
+
+void leaf_print_signed(struct str *out, int64_t value, enum leaf_style style)
+{
+	print_number(out, value < 0 ? -(uint64_t)value : (uint64_t)value, value < 0, style);
 }
 
 void leaf_print_hex(struct str *out, const uint8_t *bytes, size_t n, const char *prefix,
@@ -318,9 +328,9 @@ static void print_enum(struct str *out, const struct node *node, const uint8_t *
 	if (low < e->n && e->items[low].value == value)
 		print_string(out, e->items[low].name, strlen(e->items[low].name), style);
 	else if (node->is_signed)
-		leaf_print_signed(out, value);
+		leaf_print_signed(out, value, style);
 	else
-		leaf_print_unsigned(out, (uint64_t)value);
+		leaf_print_unsigned(out, (uint64_t)value, style);
 }
 
 static void print_protocol(struct str *out, const struct node *node, const uint8_t *p,
@@ -332,7 +342,7 @@ static void print_protocol(struct str *out, const struct node *node, const uint8
 	if (name != NULL)
 		print_word(out, name, strlen(name), style);
 	else
-		leaf_print_unsigned(out, number);
+		leaf_print_unsigned(out, number, style);
 }
 
 static uint64_t big_endian(const struct node *node, const uint8_t *p)
@@ -356,10 +366,10 @@ void leaf_print(struct str *out, const struct node *node, const uint8_t *p, size
 {
 	switch (node->kind) {
 	case NODE_UNSIGNED:
-		leaf_print_unsigned(out, leaf_integer(node, p));
+		leaf_print_unsigned(out, leaf_integer(node, p), style);
 		break;
 	case NODE_SIGNED:
-		leaf_print_signed(out, (int64_t)leaf_integer(node, p));
+		leaf_print_signed(out, (int64_t)leaf_integer(node, p), style);
 		break;
 	case NODE_BOOL:
 		put(out, leaf_integer(node, p) != 0 ? "true" : "false",
@@ -385,7 +395,7 @@ void leaf_print(struct str *out, const struct node *node, const uint8_t *p, size
 		print_text_list(out, node, p, n, style);
 		break;
 	case NODE_BIG_ENDIAN:
-		leaf_print_unsigned(out, big_endian(node, p));
+		leaf_print_unsigned(out, big_endian(node, p), style);
 		break;
 	case NODE_IPV4:
 	case NODE_IPV6:

@@ -30,9 +30,9 @@ bool leaf_is_zero(const struct node *node, const uint8_t *p);
 /* Appends a leaf; n: bytes at p, at least node->size, more for a node that takes what is left. */
 void leaf_print(struct str *out, const struct node *node, const uint8_t *p, size_t n,
 		enum leaf_style style);
-/* Append numbers, as leaf_print() does. */
-void leaf_print_unsigned(struct str *out, uint64_t value);
-void leaf_print_signed(struct str *out, int64_t value);
+/* Append numbers, as leaf_print() does; in JSON those beyond 2^53 - 1 as strings. */
+void leaf_print_unsigned(struct str *out, uint64_t value, enum leaf_style style);
+void leaf_print_signed(struct str *out, int64_t value, enum leaf_style style);
 void leaf_print_double(struct str *out, double value, bool single, enum leaf_style style);
 void leaf_print_duration(struct str *out, uint64_t ns, enum leaf_style style);
 void leaf_print_hex(struct str *out, const uint8_t *bytes, size_t n, const char *prefix,

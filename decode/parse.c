@@ -417,29 +417,57 @@ static bool is_covered(const struct node *node, const uint8_t *mask, bool wholly
 	return wholly;
 }
 
-/* A key with a member left out would silently find nothing, so every member must be given. */
-static int require_all(struct parser *ps, const struct node *node, const uint8_t *mask,
-		       const struct place *place)
+/* Appends the members that no text was given for: "port, peer.addr". */
+static void list_missing(const struct node *node, const uint8_t *mask, const struct place *place,
+			 struct str *out)
 {
-	if (node->kind == NODE_ARRAY || node->kind == NODE_STRUCT) {
-		uint32_t n = node->kind == NODE_ARRAY ? node->n : node->n_children;
+	bool is_array = node->kind == NODE_ARRAY;
+	uint32_t n = is_array ? node->n : node->n_children;
+	struct str name = { 0 };
 
-		for (uint32_t i = 0; i < n; i++) {
-			bool element = node->kind == NODE_ARRAY;
-			const struct node *child = &node->children[element ? 0 : i];
-			struct place here = { .above = place, .node = child };
-			size_t offset = element ? (size_t)i * child->size : child->offset;
-			int r;
-
-			if (child->in_union && is_covered(child, mask + offset, false))
-				continue;
-			r = require_all(ps, child, mask + offset, &here);
-			if (r < 0)
-				return r;
-		}
-		return 0;
+	if (!is_array && node->kind != NODE_STRUCT) {
+		if (is_covered(node, mask, true))
+			return;
+		print_place(place, &name);
+		(void)str_append(out, out->len == 0 ? "" : ", ");
+		(void)str_append(out, name.data == NULL ? "" : name.data + (name.data[0] == '.'));
+		out->failed = out->failed || name.failed;
+		str_done(&name);
+		return;
 	}
-	return is_covered(node, mask, true) ? 0 : refuse(ps, node, place, NULL);
+	for (uint32_t i = 0; i < n && out->len <= DESCRIBE_MAX; i++) {
+		const struct node *child = &node->children[is_array ? 0 : i];
+		size_t offset = is_array ? (size_t)i * child->size : child->offset,
+		       before = out->len;
+		struct place here = { .above = place, .node = child };
+
+		if (child->in_union && is_covered(child, mask + offset, false))
+			continue;
+		list_missing(child, mask + offset, &here, out);
+		/* One element speaks for the others. */
+		if (is_array && out->len > before)
+			return;
+	}
+}
+
+/*
+ * A key with a member left out would silently find nothing, and a value with one would silently
+ * lose what was in it.
+ */
+static int require_all(struct parser *ps, const uint8_t *mask)
+{
+	_cleanup_(str_done) struct str missing = { 0 }, whole = { 0 };
+
+	if (ps->root->kind != NODE_STRUCT && ps->root->kind != NODE_ARRAY)
+		return is_covered(ps->root, mask, true) ? 0 : refuse(ps, ps->root, NULL, NULL);
+	list_missing(ps->root, mask, NULL, &missing);
+	if (missing.len == 0 && !missing.failed)
+		return 0;
+	parse_describe(ps->root, &whole);
+	if (missing.failed || whole.failed)
+		return error_raise(ps->err, ERROR_OUT_OF_MEMORY, "out of memory");
+	return error_raise(ps->err, ERROR_INVALID_KEY, "the %s lacks %s; it must be %s",
+			   plan_part_names[ps->part], missing.data, whole.data);
 }
 
 int parse_text(const struct plan *plan, enum decoder_part part, const char *text,
@@ -460,8 +488,8 @@ int parse_text(const struct plan *plan, enum decoder_part part, const char *text
 	skip_blanks(&ps);
 	if (r == 0 && *ps.at != '\0')
 		r = refuse(&ps, &plan->root, NULL, text);
-	if (r == 0 && part == DECODER_KEY)
-		r = require_all(&ps, &plan->root, mask, NULL);
+	if (r == 0)
+		r = require_all(&ps, mask);
 	str_done(&ps.word);
 	if (r < 0)
 		return r;

@@ -88,8 +88,8 @@ static void every_kind_of_type_is_shown_as_json(void **state)
 	assert_int_equal(decoder_size(d, DECODER_VALUE), sizeof(s));
 	assert_json(d, DECODER_VALUE, &s, sizeof(s),
 		    "{\"u8\":255,\"s8\":-128,\"flag\":true,\"letter\":65,\"u16\":65535,\"s16\":-2,"
-		    "\"u32\":4000000000,\"s32\":-7,\"u64\":18446744073709551615,"
-		    "\"s64\":-9223372036854775808,\"color\":\"green\",\"balance\":\"debit\","
+		    "\"u32\":4000000000,\"s32\":-7,\"u64\":\"18446744073709551615\","
+		    "\"s64\":\"-9223372036854775808\",\"color\":\"green\",\"balance\":\"debit\","
 		    "\"low\":5,\"high\":-3,\"wide\":737894400291,\"name\":\"a\\\"b\","
 		    "\"words\":[\"four\",\"ab\"],\"inner\":{\"x\":-1,\"y\":[1,0]},"
 		    "\"pair\":[{\"x\":0,\"y\":[0,0]},{\"x\":9,\"y\":[0,0]}],"
