@@ -142,8 +142,8 @@ static void serve(int fd)
 	struct test_server *server = test_server_start(2 * N_THREADS, 0);
 	char c;
 
-	if (write(fd, server->target, sizeof(server->target)) > 0)
-		(void)read(fd, &c, 1);
+	if (write(fd, server->target, sizeof(server->target)) < 0 || read(fd, &c, 1) < 0)
+		perror("bench-echo");
 	test_server_stop(server, 1000);
 }
 
