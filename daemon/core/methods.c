@@ -9,10 +9,11 @@
 #define MIB ((size_t)1024 * 1024)
 
 /* The name of a NodeService method is also that of its request message. */
-#define READS(method, message_name, function, bytes)                                           \
-	{                                                                                      \
-		.name = method, .message = &bpfleet__v1__##message_name##_request__descriptor, \
-		.arena_bytes = (bytes), .serve = function,                                     \
+#define READS(method, verb, message_name, function, bytes)                     \
+	{                                                                      \
+		.name = method, .audit_verb = verb,                            \
+		.message = &bpfleet__v1__##message_name##_request__descriptor, \
+		.arena_bytes = (bytes), .serve = function,                     \
 	}
 #define CHANGES(method, verb, message_name, type, function, bytes)                       \
 	{                                                                                \
@@ -22,10 +23,10 @@
 		.request_id_offset = offsetof(Bpfleet__V1__##type##Request, request_id), \
 		.serve = function,                                                       \
 	}
-#define INTERNAL(method, message_descriptor, function, bytes, method_flags)            \
-	{                                                                              \
-		.name = method, .message = message_descriptor, .arena_bytes = (bytes), \
-		.flags = (method_flags), .serve = function,                            \
+#define INTERNAL(method, verb, message_descriptor, function, bytes, method_flags)   \
+	{                                                                           \
+		.name = method, .audit_verb = verb, .message = message_descriptor,  \
+		.arena_bytes = (bytes), .flags = (method_flags), .serve = function, \
 	}
 
 static const struct method methods[] = {
@@ -38,20 +39,20 @@ static const struct method methods[] = {
 	CHANGES("UpdateMap", "write", update_map, UpdateMap, serve_update_map, 16 * MIB),
 	CHANGES("DeleteMapKeys", "write", delete_map_keys, DeleteMapKeys, serve_delete_map_keys,
 		4 * MIB),
-	READS("KeepLease", keep_lease, serve_keep_lease, 64 * KIB),
-	READS("ListBundles", list_bundles, serve_list_bundles, 16 * MIB),
-	READS("GetBundle", get_bundle, serve_get_bundle, BUNDLE_ARENA_LIMIT + 20 * MIB),
-	READS("GetInstance", get_instance, serve_get_instance, 2 * MIB),
-	READS("ListInstances", list_instances, serve_list_instances, 64 * MIB),
-	READS("GetProgram", get_program, serve_get_program, 1 * MIB),
-	READS("ListPrograms", list_programs, serve_list_programs, 64 * MIB),
-	READS("GetMap", get_map, serve_get_map, 20 * MIB),
-	READS("ListMaps", list_maps, serve_list_maps, 64 * MIB),
-	READS("GetLink", get_link, serve_get_link, 256 * KIB),
-	READS("ListLinks", list_links, serve_list_links, 32 * MIB),
-	READS("OpenMap", open_map, serve_open_map, 1 * MIB),
-	READS("GetStatus", get_status, serve_get_status, 256 * KIB),
-	READS("QueryAudit", query_audit, serve_query_audit, 16 * MIB),
+	READS("KeepLease", "view", keep_lease, serve_keep_lease, 64 * KIB),
+	READS("ListBundles", "view", list_bundles, serve_list_bundles, 16 * MIB),
+	READS("GetBundle", "view", get_bundle, serve_get_bundle, BUNDLE_ARENA_LIMIT + 20 * MIB),
+	READS("GetInstance", "view", get_instance, serve_get_instance, 2 * MIB),
+	READS("ListInstances", "view", list_instances, serve_list_instances, 64 * MIB),
+	READS("GetProgram", "view", get_program, serve_get_program, 1 * MIB),
+	READS("ListPrograms", "view", list_programs, serve_list_programs, 64 * MIB),
+	READS("GetMap", "view", get_map, serve_get_map, 20 * MIB),
+	READS("ListMaps", "view", list_maps, serve_list_maps, 64 * MIB),
+	READS("GetLink", "view", get_link, serve_get_link, 256 * KIB),
+	READS("ListLinks", "view", list_links, serve_list_links, 32 * MIB),
+	READS("OpenMap", "read", open_map, serve_open_map, 1 * MIB),
+	READS("GetStatus", "view", get_status, serve_get_status, 256 * KIB),
+	READS("QueryAudit", "audit", query_audit, serve_query_audit, 16 * MIB),
 	{
 		.name = "CollectGarbage",
 		.audit_verb = "gc",
@@ -69,15 +70,16 @@ static const struct method methods[] = {
 		.request_id_offset = offsetof(Bpfleet__Ipc__StoreBundleRequest, request_id),
 		.serve = serve_store_bundle,
 	},
-	INTERNAL("OpenSession", NULL, serve_open_session, 16 * KIB, METHOD_NO_SESSION),
-	INTERNAL("CloseSession", NULL, serve_close_session, 16 * KIB, 0),
-	INTERNAL("GrantMap", &bpfleet__ipc__grant_map_request__descriptor, serve_grant_map, 1 * MIB,
-		 0),
-	INTERNAL("GrantCounter", &bpfleet__ipc__grant_map_request__descriptor, serve_grant_counter,
+	INTERNAL("OpenSession", "connect", NULL, serve_open_session, 16 * KIB, METHOD_NO_SESSION),
+	INTERNAL("CloseSession", "connect", NULL, serve_close_session, 16 * KIB, 0),
+	INTERNAL("GrantMap", "read", &bpfleet__ipc__grant_map_request__descriptor, serve_grant_map,
 		 1 * MIB, 0),
-	INTERNAL("RedeemTicket", &bpfleet__ipc__redeem_ticket_request__descriptor,
+	INTERNAL("GrantCounter", "read", &bpfleet__ipc__grant_map_request__descriptor,
+		 serve_grant_counter, 1 * MIB, 0),
+	INTERNAL("RedeemTicket", "read", &bpfleet__ipc__redeem_ticket_request__descriptor,
 		 serve_redeem_ticket, 1 * MIB, 0),
-	INTERNAL("Changes", &bpfleet__ipc__changes_request__descriptor, serve_changes, 32 * MIB, 0),
+	INTERNAL("Changes", "view", &bpfleet__ipc__changes_request__descriptor, serve_changes,
+		 32 * MIB, 0),
 };
 
 const struct method *method_find(const char *name)

@@ -150,8 +150,6 @@ static int audit_failure(struct request *request, const struct error *cause, str
 	    (!request->authorized && (request->method->flags & METHOD_CHANGES))) {
 		row = audit_row(request, request->denied || is_denial(cause) ? "denied" : "failed",
 				cause);
-		if (row.verb == NULL)
-			row.verb = request->method->name;
 		return store_audit_deny(request->core->store, &row, err);
 	}
 	/* Front comes back with the symbol looked up: that is when it fails or not. */

@@ -29,7 +29,7 @@ enum {
 
 struct method {
 	const char *name;
-	const char *audit_verb; /* NULL: no audit row but for denials, under the policy verb */
+	const char *audit_verb; /* of audit rows; reads have one for denials alone */
 	const ProtobufCMessageDescriptor *message; /* NULL: no body */
 	size_t arena_bytes; /* for the message, the response and all between */
 	unsigned int flags;
