@@ -245,7 +245,7 @@ SELECT p.instance, i.label, i.owner,
   lower(hex(b.digest)) AS digest,
   (SELECT coalesce(group_concat(s.key_id || iif(s.signer = '', '', ' ' || s.signer), ', '), '')
     FROM bundle_signatures s WHERE s.bundle = b.id) AS signed_by,
-  p.name AS program, p.type, p.kernel_id, lower(hex(p.tag)) AS tag, p.skipped_reason,
+  p.name AS program, p.type, p.kernel_id, lower(hex(p.tag)) AS tag,
   CASE i.state WHEN 1 THEN 'LOADING' WHEN 2 THEN 'READY' WHEN 3 THEN 'ATTACHED'
     WHEN 4 THEN 'DEGRADED' WHEN 5 THEN 'FAILED' WHEN 6 THEN 'UNLOADING' END AS state,
   i.reason,
@@ -256,7 +256,8 @@ SELECT p.instance, i.label, i.owner,
   iif(i.loaded_at = 0, '', strftime('%Y-%m-%dT%H:%M:%S', i.loaded_at / 1000000000, 'unixepoch')
     || printf('.%09dZ', i.loaded_at % 1000000000)) AS loaded_at
 FROM programs p JOIN instances i ON i.id = p.instance
-JOIN bundles b ON b.digest = i.bundle_digest;
+JOIN bundles b ON b.digest = i.bundle_digest
+WHERE p.skipped_reason = '';
 
 CREATE VIEW attachments AS
 SELECT l.id AS link, l.instance, i.label, i.owner,

@@ -778,6 +778,21 @@ static void views_answer_who_loaded_what(void **state)
 	}
 }
 
+static void a_program_that_was_skipped_is_no_loaded_program(void **state)
+{
+	static const char names[] = "SELECT group_concat(program) FROM loaded_programs";
+	_cleanup_free_ char *before = NULL, *after = NULL;
+	struct fixture *f = *state;
+
+	fixture_populate(f);
+	before = fixture_sql_text(f, names);
+	assert_string_equal(before, "count,drop");
+	fixture_sql(f, "UPDATE programs SET skipped_reason = 'KERNEL_UNSUPPORTED' "
+		       "WHERE name = 'count'");
+	after = fixture_sql_text(f, names);
+	assert_string_equal(after, "drop");
+}
+
 static void views_name_states_as_the_table_does(void **state)
 {
 	struct fixture *f = *state;
@@ -835,6 +850,7 @@ int main(void)
 		TEST(operations_are_journaled_step_by_step),
 		TEST(answers_are_found_again_until_they_are_purged),
 		TEST(views_answer_who_loaded_what),
+		TEST(a_program_that_was_skipped_is_no_loaded_program),
 		TEST(views_name_states_as_the_table_does),
 	};
 
