@@ -78,3 +78,9 @@ int load_raise(const struct load *load, const char *program, int sys_errno, stru
 _must_check_ int load_object(struct load *load, size_t i, size_t *ret_culprit, struct error *err);
 /* Takes object i out of the kernel again. */
 void load_object_undo(struct load *load, size_t i);
+
+/*
+ * load-log.c: why the verifier refused, from the end of its log: the first two of the lines that
+ * follow the last instruction, joined by "; ". Empty if the log ends otherwise. Always terminated.
+ */
+void load_log_verdict(const char *log, char *out, size_t size);

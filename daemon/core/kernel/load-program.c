@@ -172,13 +172,21 @@ int load_raise(const struct load *load, const char *program, int sys_errno, stru
 {
 	const bool has_log = load->log[0] != '\0';
 	const enum error_code code = code_of(sys_errno, has_log, program != NULL);
+	char verdict[480] = "";
 	int r;
 
 	if (program == NULL)
 		return error_raise_errno(err, code, sys_errno, "the kernel refused an object (%s)",
 					 load->messages.text);
-	r = error_raise_errno(err, code, sys_errno, "the kernel refused program '%s' (%s)", program,
-			      load->messages.text);
+	if (code == ERROR_VERIFIER_REJECTED)
+		load_log_verdict(load->log, verdict, sizeof(verdict));
+	if (verdict[0] != '\0')
+		r = error_raise_errno(err, code, sys_errno,
+				      "the kernel's verifier refused program '%s': %s", program,
+				      verdict);
+	else
+		r = error_raise_errno(err, code, sys_errno, "the kernel refused program '%s' (%s)",
+				      program, load->messages.text);
 	error_detail(err, "program", "%s", program);
 	if (has_log)
 		add_log(load);

@@ -344,6 +344,8 @@ static void a_required_program_that_is_refused_fails_the_load_with_its_log(void 
 		assert_string_equal(err.details[0].key, "program");
 		assert_string_equal(err.details[0].value, "refused");
 		assert_non_null(strstr(log.data, "invalid mem access 'map_value_or_null'"));
+		assert_non_null(strstr(err.message, "refused program 'refused': R"));
+		assert_non_null(strstr(err.message, "invalid mem access 'map_value_or_null': "));
 		assert_true(log.len <= KERNEL_LOG_MAX);
 	}
 	str_done(&log);
