@@ -99,6 +99,8 @@ int store_instance_insert(struct store_tx *tx, const struct store_instance *row,
 		r = parameter_insert(tx, row->id, i, &parameters[i], err);
 	if (r == 0)
 		r = change_bundle(tx, row->digest, err);
+	if (r == 0)
+		tx->store->now.n_instances++;
 	return tx_result(tx, r);
 }
 
@@ -187,6 +189,8 @@ int store_instance_delete(struct store_tx *tx, const char *id, struct error *err
 	r = query_run(&q, NULL, "deleting an instance", NULL, err);
 	if (r == 0)
 		r = change_bundle(tx, row->digest, err);
+	if (r == 0)
+		tx->store->now.n_instances--;
 	return tx_result(tx, r);
 }
 

@@ -39,6 +39,7 @@ struct counters {
 	uint64_t audit_bytes;
 	uint8_t audit_hash[STORE_HASH_LEN];
 	uint8_t audit_base_hash[STORE_HASH_LEN]; /* and its hash */
+	uint64_t n_instances;			 /* counted at the open, not written */
 };
 
 struct denial; /* audit-deny.c */

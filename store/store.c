@@ -166,6 +166,7 @@ static int counters_load(struct store *store, struct error *err)
 {
 	_cleanup_query_ struct query q = {};
 	_cleanup_query_ struct query last = {};
+	int64_t n_instances;
 	uint64_t sequence;
 	int r;
 
@@ -185,6 +186,10 @@ static int counters_load(struct store *store, struct error *err)
 	sequence = (uint64_t)sqlite3_column_int64(last.stmt, 0);
 	if (sequence > store->now.audit_sequence)
 		store->now.audit_sequence = sequence;
+	r = sql_read_int(store, "SELECT count(*) FROM instances", &n_instances, err);
+	if (r < 0)
+		return r;
+	store->now.n_instances = (uint64_t)n_instances;
 	store->committed = store->now;
 	return 0;
 }
@@ -349,6 +354,11 @@ int store_meta_set_policy_epoch(struct store_tx *tx, uint64_t epoch, struct erro
 				"the policy epoch cannot go back to %llu",
 				(unsigned long long)epoch);
 	return tx_result(tx, r);
+}
+
+uint64_t store_n_instances(const struct store *store)
+{
+	return store->now.n_instances;
 }
 
 int store_counts_get(struct store *store, struct store_counts *ret, struct error *err)

@@ -257,6 +257,29 @@ static void objects_are_counted(void **state)
 	assert_int_equal(counts.n_links, 1);
 }
 
+static void the_count_of_instances_follows_commits_and_rollbacks(void **state)
+{
+	struct fixture *f = *state;
+	struct store_instance row = fixture_instance(ID_B, 1);
+	struct store_tx tx;
+
+	assert_int_equal(store_n_instances(f->store), 0);
+	fixture_populate(f);
+	assert_int_equal(store_n_instances(f->store), 1);
+	(void)fixture_begin(f, &tx);
+	fixture_ok(f, store_instance_insert(&tx, &row, NULL, 0, &f->err));
+	assert_int_equal(store_n_instances(f->store), 2);
+	store_tx_done(&tx);
+	assert_int_equal(store_n_instances(f->store), 1);
+	fixture_close(f);
+	fixture_open(f);
+	assert_int_equal(store_n_instances(f->store), 1);
+	(void)fixture_begin(f, &tx);
+	fixture_ok(f, store_instance_delete(&tx, ID_A, &f->err));
+	fixture_ok(f, store_tx_commit(&tx, &f->err));
+	assert_int_equal(store_n_instances(f->store), 0);
+}
+
 /* ---- transactions */
 
 static void leaving_a_transaction_rolls_it_back(void **state)
@@ -549,6 +572,7 @@ int main(void)
 		TEST(the_document_explains_every_column),
 		TEST(facts_of_the_node_are_kept),
 		TEST(objects_are_counted),
+		TEST(the_count_of_instances_follows_commits_and_rollbacks),
 		TEST(leaving_a_transaction_rolls_it_back),
 		TEST(a_failed_step_dooms_the_transaction),
 		TEST(there_is_one_transaction_at_a_time),

@@ -102,20 +102,16 @@ static int check_host(struct core *core, const struct request *request, const ch
 		      struct error *err)
 {
 	_cleanup_free_ struct store_instance *other = NULL;
-	struct store_counts counts;
+	const uint64_t n_instances = store_n_instances(core->store);
 	struct error absent = { 0 };
 	int r;
 
 	if (core->held_by_owner)
 		return error_raise(err, ERROR_HOST_HELD, "nothing is loaded on this host now");
-	r = store_counts_get(core->store, &counts, err);
-
-	if (r < 0)
-		return r;
-	if (counts.n_instances + core->n_loading >= core->config->limits.n_instances)
+	if (n_instances + core->n_loading >= core->config->limits.n_instances)
 		return error_raise(err, ERROR_LIMIT_EXCEEDED,
 				   "%" PRIu64 " instances are loaded, limits.instances is %u",
-				   counts.n_instances, core->config->limits.n_instances);
+				   n_instances, core->config->limits.n_instances);
 	if (label[0] == '\0')
 		return 0;
 	r = store_instance_get_label(core->store, label, session_identity(request->session), &other,
