@@ -37,6 +37,7 @@ struct rpc_watch {
 	int fd;
 	rpc_watch_fn fn;
 	void *arg;
+	uint32_t events;
 	bool dead;
 };
 
@@ -538,7 +539,9 @@ int rpc_loop_watch(struct rpc_loop *loop, int fd, uint32_t events, rpc_watch_fn 
 
 	if (watch == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot watch a file descriptor");
-	*watch = (struct rpc_watch){ .loop = loop, .fd = fd, .fn = fn, .arg = arg };
+	*watch = (struct rpc_watch){
+		.loop = loop, .fd = fd, .fn = fn, .arg = arg, .events = events
+	};
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
 		return error_raise_errno(err, ERROR_IO, errno, "cannot watch a file descriptor");
 	watch->next = loop->watches;
@@ -554,7 +557,10 @@ void rpc_watch_set(struct rpc_watch *watch, uint32_t events)
 {
 	struct epoll_event event = { .events = events, .data.ptr = watch };
 
+	if (watch->events == events)
+		return;
 	(void)epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event);
+	watch->events = events;
 }
 
 void rpc_watch_free(struct rpc_watch *watch)

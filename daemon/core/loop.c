@@ -46,9 +46,12 @@ int loop_watch(struct loop *loop, struct loop_fd *source, uint32_t epoll_events,
 	struct epoll_event event = { .events = epoll_events, .data.ptr = source };
 	int op = source->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
 
+	if (source->watched && source->events == epoll_events)
+		return 0;
 	if (epoll_ctl(loop->epoll_fd, op, source->fd, &event) < 0)
 		return error_raise_errno(err, ERROR_IO, errno, "watch an fd");
 	source->watched = true;
+	source->events = epoll_events;
 	return 0;
 }
 

@@ -14,6 +14,7 @@ struct loop_fd {
 	int fd;
 	void (*ready)(struct loop_fd *source, uint32_t epoll_events);
 	bool watched;
+	uint32_t events; /* while it is */
 };
 
 struct loop_timer {
