@@ -93,19 +93,26 @@ int change_program(struct store_tx *tx, const char *instance, const char *name, 
 int change_bundle(struct store_tx *tx, const uint8_t digest[static STORE_DIGEST_LEN],
 		  struct error *err)
 {
-	_cleanup_free_ struct store_bundle *bundle = NULL;
+	_cleanup_query_ struct query name = {};
 	_cleanup_query_ struct query q = {};
 	uint64_t revision;
 	int r;
 
-	query_start(&q, tx->store, SQL_BUNDLE_TOUCH);
-	r = store_bundle_get_digest(tx->store, digest, &bundle, err);
+	/* Not store_bundle_get_digest(): that counts instances. */
+	query_start(&name, tx->store, SQL_BUNDLE_NAME);
+	query_bytes(&name, digest, STORE_DIGEST_LEN);
+	r = query_step(&name, err);
 	if (r == 0)
+		return error_raise(err, ERROR_NOT_FOUND, "no bundle of that digest");
+	if (r > 0)
 		r = change_append(tx, STORE_OBJECT_BUNDLE, false, &revision, err,
-				  "bundles/%s@%u.%u.%u", bundle->name, bundle->version[0],
-				  bundle->version[1], bundle->version[2]);
+				  "bundles/%s@%u.%u.%u", sqlite3_column_text(name.stmt, 0),
+				  (unsigned int)sqlite3_column_int64(name.stmt, 1),
+				  (unsigned int)sqlite3_column_int64(name.stmt, 2),
+				  (unsigned int)sqlite3_column_int64(name.stmt, 3));
 	if (r < 0)
 		return r;
+	query_start(&q, tx->store, SQL_BUNDLE_TOUCH);
 	query_u64(&q, revision);
 	query_bytes(&q, digest, STORE_DIGEST_LEN);
 	return query_run(&q, NULL, "counting a change of a bundle", NULL, err);
