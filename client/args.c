@@ -1,5 +1,6 @@
 #include "client/args.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,13 +111,13 @@ bool cli_is_group(const struct cli_tables *tables, const char *word)
 	return false;
 }
 
-static int unknown_command(const struct parser *p, const char *word)
+int cli_unknown_command(const struct cli_tables *tables, const char *word, struct error *err)
 {
 	char firsts[CANDIDATES_MAX][32];
 	const char *candidates[CANDIDATES_MAX + 1];
 	size_t n = 0;
 
-	for (const struct cli_command *c = p->tables->commands; c->name != NULL; c++) {
+	for (const struct cli_command *c = tables->commands; c->name != NULL; c++) {
 		if (c->hidden || n == CANDIDATES_MAX)
 			continue;
 		(void)snprintf(firsts[n], sizeof(firsts[n]), "%.*s", (int)strcspn(c->name, " "),
@@ -125,18 +126,18 @@ static int unknown_command(const struct parser *p, const char *word)
 		n++;
 	}
 	candidates[n] = NULL;
-	return error_raise(p->err, ERROR_INVALID_ARGUMENT, "there is no command '%s'%s",
+	return error_raise(err, ERROR_INVALID_ARGUMENT, "there is no command '%s'%s",
 			   typed(word).text, did_you_mean(word, candidates, "").text);
 }
 
-/* `word` NULL: the line ends after the group. */
-static int unknown_in_group(const struct parser *p, const char *group, const char *word)
+int cli_unknown_in_group(const struct cli_tables *tables, const char *group, const char *word,
+			 struct error *err)
 {
 	const char *candidates[CANDIDATES_MAX + 1];
 	_cleanup_(str_done) struct str all = { 0 };
 	size_t n = 0;
 
-	for (const struct cli_command *c = p->tables->commands; c->name != NULL; c++) {
+	for (const struct cli_command *c = tables->commands; c->name != NULL; c++) {
 		if (c->hidden || !in_group(c, group) || n == CANDIDATES_MAX)
 			continue;
 		candidates[n] = c->name + strlen(group) + 1;
@@ -145,11 +146,11 @@ static int unknown_in_group(const struct parser *p, const char *group, const cha
 	}
 	candidates[n] = NULL;
 	if (all.failed)
-		return error_raise(p->err, ERROR_OUT_OF_MEMORY, "out of memory");
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
 	if (word == NULL)
-		return error_raise(p->err, ERROR_INVALID_ARGUMENT, "'%s' needs one of: %s", group,
+		return error_raise(err, ERROR_INVALID_ARGUMENT, "'%s' needs one of: %s", group,
 				   all.data);
-	return error_raise(p->err, ERROR_INVALID_ARGUMENT, "'%s' has no command '%s'%s", group,
+	return error_raise(err, ERROR_INVALID_ARGUMENT, "'%s' has no command '%s'%s", group,
 			   typed(word).text, did_you_mean(word, candidates, "").text);
 }
 
@@ -398,15 +399,24 @@ static int parse_command(struct parser *p)
 	if (p->out->command != NULL)
 		return 0;
 	if (!cli_is_group(p->tables, word))
-		return unknown_command(p, word);
+		return cli_unknown_command(p->tables, word, p->err);
 	r = next_word(p, &second);
 	if (r < 0)
 		return r;
 	if (second == NULL)
-		return asks_for_help(p->out) ? 0 : unknown_in_group(p, word, NULL);
+		return asks_for_help(p->out) ? 0
+					     : cli_unknown_in_group(p->tables, word, NULL, p->err);
 	(void)snprintf(name, sizeof(name), "%s %.60s", word, second);
 	p->out->command = cli_command_find(p->tables, name);
-	return p->out->command == NULL ? unknown_in_group(p, word, second) : 0;
+	return p->out->command == NULL ? cli_unknown_in_group(p->tables, word, second, p->err) : 0;
+}
+
+/* "-5" is a number where no option is called so. */
+static bool is_negative(const struct parser *p, const char *word)
+{
+	return isdigit((unsigned char)word[1]) &&
+	       option_lettered(command_options(p), word[1]) == NULL &&
+	       option_lettered(p->tables->options, word[1]) == NULL;
 }
 
 static int parse_rest(struct parser *p)
@@ -417,7 +427,7 @@ static int parse_rest(struct parser *p)
 	while (p->at < p->argc) {
 		const char *word = p->argv[p->at++];
 
-		if (only_arguments || word[0] != '-' || word[1] == '\0') {
+		if (only_arguments || word[0] != '-' || word[1] == '\0' || is_negative(p, word)) {
 			p->out->arguments[p->out->n_arguments++] = word;
 			continue;
 		}

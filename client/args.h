@@ -162,6 +162,11 @@ const char *cli_argument(const struct cli_args *args, size_t i);
 const struct cli_command *cli_command_find(const struct cli_tables *tables, const char *name);
 /* Whether some command begins with this word and another one: "bundle". */
 bool cli_is_group(const struct cli_tables *tables, const char *word);
+/* INVALID_ARGUMENT: there is no such command (of the group; NULL: none was given), but a near one.
+ */
+int cli_unknown_command(const struct cli_tables *tables, const char *word, struct error *err);
+int cli_unknown_in_group(const struct cli_tables *tables, const char *group, const char *word,
+			 struct error *err);
 
 /*
  * The candidate nearest to what was typed, NULL when none is near enough to be meant. Candidates

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -15,6 +16,7 @@
 struct audit {
 	struct cli *cli;
 	struct sheet *sheet;
+	bool follow;
 	uint64_t last_sequence;
 	uint64_t last_at_ns;
 };
@@ -65,23 +67,34 @@ static void add_row(struct sheet *sheet, const Bpfleet__V1__AuditRow *row)
 	sheet_text(sheet, row->detail);
 }
 
+/* Who follows gets every column at once, wide enough for most rows that are to come. */
+static void add_column(const struct audit *audit, const char *title, unsigned int flags,
+		       size_t width)
+{
+	sheet_column(audit->sheet, title,
+		     audit->follow ? flags & ~(unsigned int)SHEET_OPTIONAL : flags);
+	if (audit->follow)
+		sheet_widen(audit->sheet, width);
+}
+
 static int make_sheet(struct audit *audit, struct error *err)
 {
 	int r = cli_sheet(audit->cli, &audit->sheet, err);
 
 	if (r < 0)
 		return r;
-	sheet_column(audit->sheet, "SEQ", SHEET_RIGHT);
-	sheet_column(audit->sheet, "TIME", 0);
-	sheet_column(audit->sheet, "IDENTITY", 0);
-	sheet_column(audit->sheet, "VERB", 0);
-	sheet_column(audit->sheet, "OBJECT", SHEET_CUT);
-	sheet_column(audit->sheet, "OUTCOME", 0);
-	sheet_column(audit->sheet, "REASON", SHEET_OPTIONAL);
-	sheet_column(audit->sheet, "COUNT", SHEET_OPTIONAL | SHEET_RIGHT);
-	sheet_column(audit->sheet, "TOOK", SHEET_RIGHT);
-	sheet_column(audit->sheet, "SIGNERS", SHEET_OPTIONAL | SHEET_CUT);
-	sheet_column(audit->sheet, "DETAIL", SHEET_OPTIONAL | SHEET_CUT);
+	add_column(audit, "SEQ", SHEET_RIGHT, 6);
+	add_column(audit, "TIME", 0, strlen("2026-11-23 06:18:00Z"));
+	add_column(audit, "IDENTITY", 0, strlen("uid:1000"));
+	add_column(audit, "VERB", 0, strlen("attach"));
+	add_column(audit, "OBJECT", SHEET_CUT, strlen("instances/") + NAME_ID_LEN);
+	add_column(audit, "OUTCOME", 0, strlen("denied"));
+	add_column(audit, "REASON", SHEET_OPTIONAL, strlen("PERMISSION_DENIED"));
+	add_column(audit, "COUNT", SHEET_OPTIONAL | SHEET_RIGHT, 0);
+	add_column(audit, "TOOK", SHEET_RIGHT, strlen("12.3ms"));
+	add_column(audit, "SIGNERS", SHEET_OPTIONAL | SHEET_CUT,
+		   strlen("0123456789ABCDEF release"));
+	add_column(audit, "DETAIL", SHEET_OPTIONAL | SHEET_CUT, 0);
 	return 0;
 }
 
@@ -102,7 +115,7 @@ static int print_rows(struct audit *audit, ProtobufCMessage **items, size_t n, s
 		else
 			add_row(audit->sheet, row);
 	}
-	if (r == 0 && !audit->cli->json)
+	if (r == 0 && !audit->cli->json && (!audit->follow || sheet_n_rows(audit->sheet) > 0))
 		r = cli_flush(audit->sheet, err);
 	(void)fflush(audit->cli->out);
 	return r;
@@ -162,7 +175,7 @@ static int print_document(const struct cli *cli, ProtobufCMessage **items, size_
 	return cli_print_message(cli, &document.base, err);
 }
 
-static int run(struct audit *audit, bool follow, struct error *err)
+static int run(struct audit *audit, struct error *err)
 {
 	_cleanup_(arena_freep) struct arena *arena = NULL;
 	ProtobufCMessage **items;
@@ -174,28 +187,45 @@ static int run(struct audit *audit, bool follow, struct error *err)
 		r = query_last(audit->cli, arena, &items, &n, err);
 	if (r < 0)
 		return r;
-	if (audit->cli->json && !follow)
+	if (audit->cli->json && !audit->follow)
 		return print_document(audit->cli, items, n, err);
 	if (!audit->cli->json)
 		r = make_sheet(audit, err);
 	if (r == 0)
 		r = print_rows(audit, items, n, err);
-	while (r == 0 && follow && !cli_wait(audit->cli, FOLLOW_PAUSE_MS))
+	while (r == 0 && audit->follow && !cli_wait(audit->cli, FOLLOW_PAUSE_MS))
 		r = follow_once(audit, err);
 	return r;
 }
 
+/* A verb that nobody uses would just find nothing; a newer daemon may have more of them. */
+static int check_verb(struct cli *cli, struct error *err)
+{
+	static const char *const verbs[] = { "push",	   "remove",  "view",	"load",
+					     "attach",	   "detach",  "unload", "read",
+					     "write",	   "audit",   "gc",	"policy",
+					     "revoke",	   "reapply", "boot",	"lease_end",
+					     "audit_trim", NULL };
+	const char *verb = cli_text(&cli->args, OPTION_VERB, NULL);
+	const char *near = verb == NULL ? NULL : cli_suggest(verb, verbs);
+
+	if (near == NULL || strcmp(near, verb) == 0)
+		return 0;
+	return cli_usage(cli, err, "there is no verb '%.60s'; did you mean '%s'?", verb, near);
+}
+
 int cmd_audit(struct cli *cli, struct error *err)
 {
-	bool follow = cli_has(&cli->args, OPTION_FOLLOW);
-	struct audit audit = { .cli = cli };
+	struct audit audit = { .cli = cli, .follow = cli_has(&cli->args, OPTION_FOLLOW) };
 	int r;
 
-	if (follow && cli_has(&cli->args, OPTION_UNTIL))
+	if (audit.follow && cli_has(&cli->args, OPTION_UNTIL))
 		return cli_usage(cli, err, "--follow and --until exclude each other");
-	r = follow ? cli_follow_printing(cli, err) : cli_connect(cli, err);
+	r = check_verb(cli, err);
 	if (r == 0)
-		r = run(&audit, follow, err);
+		r = audit.follow ? cli_follow(cli, err) : cli_connect(cli, err);
+	if (r == 0)
+		r = run(&audit, err);
 	sheet_free(audit.sheet);
 	return r;
 }

@@ -13,7 +13,6 @@
 #include "rpc/client.h"
 
 #define SOURCES_MAX 256U
-#define NUMBER_WIDTH 7 /* a pid, most of the time */
 
 struct source {
 	const Bpfleet__V1__Map *map;
@@ -49,21 +48,18 @@ static int make_sheet(struct events *events, struct error *err)
 	if (r < 0)
 		return r;
 	sheet_column(events->sheet, "TIME", 0);
+	sheet_widen(events->sheet, strlen("14:03:07.123"));
 	if (events->n_sources > 1) {
 		sheet_column(events->sheet, "MAP", 0);
 		sheet_column(events->sheet, "EVENT", 0);
 	}
 	for (size_t i = 0; events->n_sources == 1 && i < decoder_n_columns(decoder, DECODER_EVENT);
 	     i++) {
-		bool is_number = decoder_column_is_number(decoder, DECODER_EVENT, i);
-
 		sheet_column(events->sheet, decoder_column_name(decoder, DECODER_EVENT, i),
-			     is_number ? SHEET_RIGHT : 0);
-		sheet_widen(events->sheet, is_number ? NUMBER_WIDTH : 0);
+			     decoder_column_is_number(decoder, DECODER_EVENT, i) ? SHEET_RIGHT : 0);
+		sheet_widen(events->sheet, decoder_column_width(decoder, DECODER_EVENT, i));
 	}
-	r = cli_flush(events->sheet, err);
-	(void)fflush(events->cli->out);
-	return r;
+	return 0;
 }
 
 /* Takes the arena that the message lives in. */
@@ -115,9 +111,10 @@ static void add_row(struct events *events, const struct source *source, uint64_t
 			sheet_take(events->sheet, &s);
 		}
 	} else {
+		const char *slash = strrchr(source->map->name, '/');
 		struct str s = { 0 };
 
-		sheet_text(events->sheet, strrchr(source->map->name, '/') + 1);
+		sheet_text(events->sheet, slash == NULL ? source->map->name : slash + 1);
 		(void)decoder_text(source->decoder, DECODER_EVENT, record, n, &s);
 		sheet_take(events->sheet, &s);
 	}
@@ -203,7 +200,8 @@ static int take_batch(struct events *events, const Bpfleet__V1__EventBatch *batc
 		sequence++;
 		events->n_events++;
 	}
-	if (r == 0 && !events->cli->json)
+	/* The header comes with the first rows, which say how wide they are. */
+	if (r == 0 && !events->cli->json && sheet_n_rows(events->sheet) > 0)
 		r = cli_flush(events->sheet, err);
 	(void)fflush(events->cli->out);
 	return r;

@@ -33,8 +33,10 @@ static int help_on(struct cli *cli, const char *word, const char *second, struct
 		document_command(&cli_tables, command, &s);
 	else if (second == NULL && cli_is_group(&cli_tables, word))
 		document_group(&cli_tables, word, &s);
+	else if (cli_is_group(&cli_tables, word))
+		return cli_usage_if(cli, cli_unknown_in_group(&cli_tables, word, second, err));
 	else
-		return cli_usage(cli, err, "there is no command '%s'", name);
+		return cli_usage_if(cli, cli_unknown_command(&cli_tables, word, err));
 	return print_document(cli, &s, err);
 }
 

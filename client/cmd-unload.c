@@ -5,5 +5,5 @@
 
 int cmd_unload(struct cli *cli, struct error *err)
 {
-	return each_argument(cli, "unloaded", loading_unload, err);
+	return each_argument(cli, &(struct each){ "unloaded", each_instance, loading_unload }, err);
 }

@@ -12,6 +12,8 @@
 #include "proto/arena.h"
 #include "rpc/client.h"
 
+#define MEMBER_WIDTH 16 /* of the names of most programs and maps */
+
 struct watch {
 	struct cli *cli;
 	struct sheet *sheet;
@@ -161,7 +163,10 @@ int cmd_watch(struct cli *cli, struct error *err)
 	sheet_column(sheet, "KIND", 0);
 	sheet_widen(sheet, strlen("instance"));
 	sheet_column(sheet, "NAME", 0);
-	sheet_widen(sheet, NAME_ID_LEN);
+	/* Without a snapshot, members of instances may come at any time. */
+	sheet_widen(sheet, cli_has(&cli->args, OPTION_SINCE_REVISION)
+				   ? NAME_ID_LEN + strlen("/programs/") + MEMBER_WIDTH
+				   : NAME_ID_LEN);
 	sheet_column(sheet, "STATE", 0);
 	sheet_widen(sheet, strlen("attached"));
 	sheet_column(sheet, "DETAIL", 0);

@@ -21,7 +21,7 @@ static const struct cli_option global_options[] = {
 
 #define INSTANCE_HELP "id or label of an instance, with or without `instances/`"
 #define MAP_ARGUMENT { "INSTANCE/MAP", 1, 1, CLI_COMPLETE_MAP, .help = "an instance and one of its maps" }
-#define KEY_HELP "a key as the map's dump shows it: 42, 10.0.0.0/8, {\"addr\":\"10.0.0.1\",\"port\":80}, or 0x and hex bytes"
+#define KEY_HELP "a key as the map's dump shows it: 42, -1, 10.0.0.0/8, {\"addr\":\"10.0.0.1\",\"port\":80}, with all its members; 0x2a is a number, or for anything else than one number the bytes in hex"
 #define PASSWORD_OPTION \
 	{ OPTION_PASSWORD_FILE, "password-file", 0, CLI_FILE, .metavar = "FILE", \
 	  .help = "read the key's password from the first line of FILE (- is standard input) instead of asking" }
@@ -104,14 +104,14 @@ static const struct cli_command commands[] = {
 	  .arguments = ARGUMENTS({ "NAME[@VERSION]", 1, 1, CLI_COMPLETE_BUNDLE, .help = "bundle; the highest version if none is given" }),
 	  .options = OPTIONS(LOAD_OPTIONS,
 		{ OPTION_VALIDATE_ONLY, "validate-only", 0, CLI_FLAG, .help = "a real run of the verifier, with its log; nothing is kept" }),
-	  .examples = EXAMPLES({ "bpfleet load packet_count --label web --param sample=100", "load the newest packet_count as `web`" }),
+	  .examples = EXAMPLES({ "bpfleet load packet_count --label web --param ipv4_prefix=16", "load the newest packet_count as `web`" }),
 	  .run = cmd_load },
 	{ "attach", "Attach a program of an instance to a hook",
 	  .arguments = ARGUMENTS({ "INSTANCE", 1, 1, CLI_COMPLETE_INSTANCE, .help = INSTANCE_HELP },
 		{ "PROGRAM", 1, 1, CLI_COMPLETE_NONE, .help = "name of the program" },
 		{ "HOOK", 1, 1, CLI_COMPLETE_NONE, .help = "KIND:TARGET[:ARG][,key=value...], see docs/naming.md" }),
 	  .examples = EXAMPLES({ "bpfleet attach web count_xdp xdp:eth0", "count what eth0 receives" },
-		{ "bpfleet attach web count_tc tc:eth0:egress", "count what eth0 sends" }),
+		{ "bpfleet attach web count_tc_egress tc:eth0:egress", "count what eth0 sends" }),
 	  .run = cmd_attach },
 	{ "run", "Load a bundle and attach it",
 	  .description = "Attaches to the default hooks that the manifest names, or to those given with --attach. A bundle file (a path "
@@ -176,7 +176,7 @@ static const struct cli_command commands[] = {
 	{ "audit", "Show the audit log",
 	  .options = OPTIONS(
 		{ OPTION_IDENTITY, "identity", 0, CLI_TEXT, .metavar = "IDENTITY", .help = "only what this identity did: uid:1000" },
-		{ OPTION_VERB, "verb", 0, CLI_TEXT, .metavar = "VERB", .help = "only this verb: push, load, attach, ..." },
+		{ OPTION_VERB, "verb", 0, CLI_TEXT, .metavar = "VERB", .help = "only this verb: those of policy.yaml (push, load, attach, ...), policy, revoke, reapply, boot, lease_end" },
 		{ OPTION_OBJECT, "object", 0, CLI_TEXT, .metavar = "NAME", .help = "only this resource name: instances/ID" },
 		{ OPTION_OUTCOME, "outcome", 0, CLI_CHOICE, .metavar = "OUTCOME", .choices = "ok|denied|failed", .help = "only this outcome" },
 		{ OPTION_SINCE, "since", 0, CLI_TIME, .metavar = "TIME", .help = "from then on: RFC 3339, or how long ago (10m, 2h)" },

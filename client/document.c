@@ -218,6 +218,26 @@ static void markdown_command(const struct cli_command *command, struct str *out)
 		(void)str_appendf(out, "\n`%s`: %s\n", e->command, e->text);
 }
 
+static void markdown_reasons(struct str *out)
+{
+	(void)str_append(out, "\n## Reasons\n\nEvery error has one of these names, in the CLI as "
+			      "`reason`, in libbpfleet as `bpfleet_error.reason`, in\ngRPC as the "
+			      "reason of ErrorInfo. With \"yes\" the same call may succeed later "
+			      "without anybody changing anything.\n\n"
+			      "| reason | gRPC status | exit code | retry | meaning |\n"
+			      "|---|---|---|---|---|\n");
+	for (int code = ERROR_NONE + 1; code < ERROR_N_CODES; code++) {
+		const struct error_info *info = error_info((enum error_code)code);
+
+		(void)str_appendf(out, "| %s | %s | %d | %s | ", info->reason,
+				  error_status_name((int)info->status),
+				  (int)exit_code_of((enum error_code)code),
+				  info->retryable ? "yes" : "");
+		append_cell(out, info->text);
+		(void)str_append(out, " |\n");
+	}
+}
+
 void document_markdown(const struct cli_tables *tables, struct str *out)
 {
 	(void)str_appendf(
@@ -239,15 +259,15 @@ void document_markdown(const struct cli_tables *tables, struct str *out)
 			      "proto3 JSON, defaults\nincluded; `map get`, `map dump` print "
 			      "`{\"key\": ..., \"value\": "
 			      "...}` and `events` one object an event, with\nkeys, values and "
-			      "records as their types "
-			      "say. Errors are one object on standard error:\n`{\"error\": "
+			      "records as their types say (`decode/FORMAT.md`): numbers are JSON "
+			      "numbers up to 2^53 - 1,\nwhich every parser keeps, and strings "
+			      "above. Errors are one object on standard error:\n`{\"error\": "
 			      "{\"code\", \"reason\", "
 			      "\"message\", \"metadata\", \"exitCode\"}}`.\n\n"
 			      "## Exit codes\n\n| code | meaning |\n|---|---|\n");
 	for (unsigned int i = 0; i < n_exit_codes; i++)
 		(void)str_appendf(out, "| %d | %s |\n", exit_codes[i].code, exit_codes[i].text);
-	(void)str_append(out, "\nThe `reason` of an error is a name from `base/errors.def`, which "
-			      "says what each means.\n");
+	markdown_reasons(out);
 	for (const struct cli_command *c = tables->commands; c->name != NULL; c++) {
 		if (!c->hidden)
 			markdown_command(c, out);

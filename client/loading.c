@@ -220,24 +220,20 @@ int loading_attach(struct cli *cli, const char *instance, const char *program,
 	return 0;
 }
 
-int loading_unload(struct cli *cli, const char *instance, struct error *err)
+int loading_unload(struct cli *cli, const char *name, struct error *err)
 {
 	Bpfleet__V1__UnloadRequest request = BPFLEET__V1__UNLOAD_REQUEST__INIT;
-	char name[REF_SIZE], request_id[NODE_REQUEST_ID_LEN + 1];
+	char request_id[NODE_REQUEST_ID_LEN + 1];
 	_cleanup_(arena_freep) struct arena *arena = NULL;
 	ProtobufCMessage *response;
 	int r;
 
-	r = cli_usage_if(cli, ref_instance(instance, name, err));
-	if (r == 0)
-		r = cli_arena(&arena, err);
-	if (r == 0)
-		r = cli_connect(cli, err);
+	r = cli_arena(&arena, err);
 	if (r == 0)
 		r = node_request_id(request_id, err);
 	if (r < 0)
 		return r;
-	request.instance = name;
+	request.instance = (char *)name;
 	request.request_id = request_id;
 	return node_call(cli->node, "Unload", &request.base, arena, &response, err);
 }

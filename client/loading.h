@@ -31,8 +31,8 @@ _must_check_ int loading_attach(struct cli *cli, const char *instance, const cha
 				const char *hook, struct arena *arena, Bpfleet__V1__Link **ret,
 				struct error *err);
 
-/* Unloads an instance, with a connection and a time limit as usual. */
-_must_check_ int loading_unload(struct cli *cli, const char *instance, struct error *err);
+/* Unloads an instance by its resource name, after cli_connect(). */
+_must_check_ int loading_unload(struct cli *cli, const char *name, struct error *err);
 
 /*
  * Holds a lease until Ctrl-C, which unloads it, or until it has ended by itself. Comes back to a

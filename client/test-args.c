@@ -113,6 +113,18 @@ static void after_two_dashes_everything_is_an_argument(void **state)
 	cli_args_done(&line.args);
 }
 
+static void a_negative_number_is_an_argument_where_no_option_is_called_so(void **state)
+{
+	char storage[256];
+	struct line line = parse("map set web/counts 1 -5", storage);
+
+	(void)state;
+	assert_int_equal(line.r, 0);
+	assert_string_equal(cli_argument(&line.args, 2), "-5");
+	cli_args_done(&line.args);
+	assert_refused("map set web/counts 1 -x", "there is no option '-x'");
+}
+
 static void numbers_durations_and_times_are_converted(void **state)
 {
 	char storage[256];
@@ -335,6 +347,7 @@ int main(void)
 		cmocka_unit_test(a_command_of_two_words_is_found_with_options_between),
 		cmocka_unit_test(letters_of_flags_may_share_a_word),
 		cmocka_unit_test(after_two_dashes_everything_is_an_argument),
+		cmocka_unit_test(a_negative_number_is_an_argument_where_no_option_is_called_so),
 		cmocka_unit_test(numbers_durations_and_times_are_converted),
 		cmocka_unit_test(help_asks_for_nothing_else),
 		cmocka_unit_test(what_is_wrong_with_a_line_is_said),

@@ -195,10 +195,20 @@ static void several_arguments_are_all_tried(void **state)
 	(void)state;
 	assert_string_equal(p->out, "unloaded web\nunloaded other\n");
 	assert_contains(p->err, "instances/gone does not exist");
+	assert_contains(p->err, "reason: NOT_FOUND\n  hint: `bpfleet list`");
 	assert_int_equal(atomic_load(&fake->n_unloads), 2);
 	assert_string_equal(expect(0, "detach " FAKE_LINK)->out, "detached " FAKE_LINK "\n");
 	assert_string_equal(expect(0, "--output json remove sample@1.2.3")->out,
-			    "{\"name\":\"sample@1.2.3\"}\n");
+			    "{\"name\":\"bundles/sample@1.2.3\"}\n");
+}
+
+static void a_mistyped_argument_is_found_before_anything_is_done(void **state)
+{
+	(void)state;
+	assert_contains(expect(2, "unload web other No/Such")->err, "'No/Such' is not an instance");
+	assert_contains(expect(2, "detach " FAKE_LINK " nosuch")->err, "'nosuch' is not a link");
+	assert_contains(expect(2, "remove sample@1.2.3 sample")->err, "sample@VERSION");
+	assert_int_equal(atomic_load(&fake->n_calls), 0);
 }
 
 /* ---- push */
@@ -733,6 +743,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(run_without_a_hook_loads_nothing, set_up),
 		cmocka_unit_test_setup(a_run_that_cannot_attach_unloads_again, set_up),
 		cmocka_unit_test_setup(several_arguments_are_all_tried, set_up),
+		cmocka_unit_test_setup(a_mistyped_argument_is_found_before_anything_is_done,
+				       set_up),
 		cmocka_unit_test_setup(a_push_sends_the_bytes_and_the_signatures_beside_them,
 				       set_up),
 		cmocka_unit_test_setup(a_push_that_breaks_off_goes_on_where_it_stopped, set_up),

@@ -1,4 +1,4 @@
-/* Arguments: the repository's docs/cli.md and a scratch folder. */
+/* Arguments: the repository's docs/cli.md, a scratch folder, the two shipped bundles. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,12 +11,15 @@
 #include <cmocka.h>
 
 #include "base/str.h"
+#include "bundle/format.h"
+#include "bundle/hook.h"
 #include "client/commands.h"
 #include "client/document.h"
 #include "client/exit.h"
 #include "client/file.h"
+#include "proto/arena.h"
 
-static const char *cli_md, *scratch;
+static const char *cli_md, *scratch, *bundles[2];
 
 static void docs_cli_md_is_what_the_table_says(void **state)
 {
@@ -122,6 +125,120 @@ static void bash_completes_commands_options_choices_and_names(void **state)
 	assert_completes("comple", "completion");
 }
 
+/* ---- examples */
+
+static struct arena *arena;
+static Bpfleet__V1__Manifest *manifests[2];
+
+static void read_manifest(const char *path, Bpfleet__V1__Manifest **ret)
+{
+	_cleanup_free_ uint8_t *bytes = NULL;
+	Bpfleet__V1__Bundle *bundle;
+	struct error err = { 0 };
+	size_t n;
+
+	if (file_read(path, BUNDLE_SIZE_MAX, &bytes, &n, &err) < 0 ||
+	    bundle_parse(arena, bytes, n, &bundle, &err) < 0)
+		fail_msg("%s: %s", path, err.message);
+	*ret = bundle->manifest;
+}
+
+/* A program of a shipped bundle that may be attached to the hook. */
+static void assert_attachable(const char *program, const char *hook_given)
+{
+	_cleanup_(hook_freep) struct hook *hook = NULL;
+
+	assert_int_equal(hook_parse(hook_given, &hook, NULL), 0);
+	for (size_t m = 0; m < ARRAY_SIZE(manifests); m++) {
+		for (size_t i = 0; i < manifests[m]->n_programs; i++) {
+			const Bpfleet__V1__ProgramSpec *spec = manifests[m]->programs[i];
+
+			for (size_t k = 0; strcmp(spec->name, program) == 0 && k < spec->n_hooks;
+			     k++) {
+				_cleanup_(hook_freep) struct hook *pattern = NULL;
+
+				assert_int_equal(hook_parse_pattern(spec->hooks[k], &pattern, NULL),
+						 0);
+				if (hook_matches(pattern, hook))
+					return;
+			}
+		}
+	}
+	fail_msg("no shipped program '%s' may be attached to %s", program, hook_given);
+}
+
+static void assert_loadable(const struct cli_args *args)
+{
+	const Bpfleet__V1__Manifest *manifest = NULL;
+	const char *name = cli_argument(args, 0);
+
+	for (size_t m = 0; m < ARRAY_SIZE(manifests); m++) {
+		if (strcmp(manifests[m]->name, name) == 0)
+			manifest = manifests[m];
+	}
+	if (manifest == NULL)
+		fail_msg("no bundle '%s' is shipped", name);
+	for (size_t i = 0; i < cli_count(args, OPTION_PARAM); i++) {
+		const char *text = cli_nth(args, OPTION_PARAM, i);
+		bool found = false;
+
+		for (size_t k = 0; k < manifest->n_parameters; k++)
+			found |= strncmp(manifest->parameters[k]->name, text, strcspn(text, "=")) ==
+				 0;
+		if (!found)
+			fail_msg("%s has no parameter for %s", name, text);
+	}
+	for (size_t i = 0; i < cli_count(args, OPTION_ATTACH); i++) {
+		char program[64];
+		const char *text = cli_nth(args, OPTION_ATTACH, i);
+
+		(void)snprintf(program, sizeof(program), "%.*s", (int)strcspn(text, "="), text);
+		assert_attachable(program, strchr(text, '=') + 1);
+	}
+}
+
+static void assert_example(const char *text)
+{
+	char storage[256], *argv[16], *rest = storage, *word;
+	struct cli_args args;
+	struct error err = { 0 };
+	int argc = 0;
+
+	(void)snprintf(storage, sizeof(storage), "%s", text);
+	while ((word = strsep(&rest, " ")) != NULL && argc < 16)
+		argv[argc++] = word;
+	assert_string_equal(argv[0], "bpfleet");
+	if (cli_parse(&cli_tables, argc, argv, 0, &args, &err) < 0)
+		fail_msg("`%s`: %s", text, err.message);
+	if (strcmp(args.command->name, "load") == 0 || strcmp(args.command->name, "run") == 0)
+		assert_loadable(&args);
+	if (strcmp(args.command->name, "attach") == 0)
+		assert_attachable(cli_argument(&args, 1), cli_argument(&args, 2));
+	cli_args_done(&args);
+}
+
+static void every_example_can_be_typed_with_what_is_shipped(void **state)
+{
+	unsigned int n = 0;
+
+	(void)state;
+	arena = arena_new((size_t)64 << 20);
+	assert_non_null(arena);
+	read_manifest(bundles[0], &manifests[0]);
+	read_manifest(bundles[1], &manifests[1]);
+	for (const struct cli_command *c = cli_tables.commands; c->name != NULL; c++) {
+		for (const struct cli_example *e = c->examples; e != NULL && e->command != NULL;
+		     e++) {
+			if (strncmp(e->command, "source ", 7) == 0)
+				continue;
+			assert_example(e->command);
+			n++;
+		}
+	}
+	assert_true(n > 5);
+	arena_free(arena);
+}
+
 static void every_error_has_a_documented_exit_code(void **state)
 {
 	(void)state;
@@ -153,12 +270,15 @@ int main(int argc, char **argv)
 		cmocka_unit_test(every_command_is_in_the_overview_and_explained),
 		cmocka_unit_test(the_man_page_names_every_command_and_has_no_stray_requests),
 		cmocka_unit_test(bash_completes_commands_options_choices_and_names),
+		cmocka_unit_test(every_example_can_be_typed_with_what_is_shipped),
 		cmocka_unit_test(every_error_has_a_documented_exit_code),
 	};
 
-	if (argc != 3)
+	if (argc != 5)
 		return 2;
 	cli_md = argv[1];
 	scratch = argv[2];
+	bundles[0] = argv[3];
+	bundles[1] = argv[4];
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

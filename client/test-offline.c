@@ -402,6 +402,9 @@ static void help_and_version_need_nothing(void **state)
 	(void)state;
 	assert_contains(expect(0, "help")->out, "bundle build");
 	assert_contains(expect(0, "help bundle")->out, "sign");
+	assert_contains(expect(2, "help nope")->err, "there is no command 'nope'");
+	assert_contains(expect(2, "help laod")->err, "did you mean 'load'?");
+	assert_contains(expect(2, "help bundle sing")->err, "did you mean 'sign'?");
 	assert_contains(expect(0, "help bundle sign")->out, "Usage: bpfleet bundle sign");
 	assert_contains(expect(0, "load --help")->out, "--durability");
 	assert_contains(expect(0, "--version")->out, "bpfleet ");

@@ -116,7 +116,8 @@ static void networks_are_parsed_with_and_without_a_length(void **state)
 	assert_memory_equal(
 		parse(d, DECODER_KEY, "{\"zone\":\"green\",\"addr\":\"2001:db8::/32\"}", 24), net6,
 		24);
-	assert_refused(d, DECODER_KEY, "addr=10.1.2.0/24", 24, "lacks zone; it must be {zone: red|green|blue");
+	assert_refused(d, DECODER_KEY, "addr=10.1.2.0/24", 24,
+		       "lacks zone; it must be {zone: red|green|blue");
 	assert_refused(d, DECODER_KEY, "zone=green", 24, "lacks addr; it must be");
 	assert_refused(d, DECODER_KEY, "zone=pink addr=::/0", 24, "not 'pink'");
 	decoder_free(d);

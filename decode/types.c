@@ -269,6 +269,53 @@ bool decoder_column_is_number(const struct decoder *d, enum decoder_part part, s
 				node->kind == NODE_DURATION || node->kind == NODE_INT128);
 }
 
+size_t decoder_column_width(const struct decoder *d, enum decoder_part part, size_t column)
+{
+	static const uint8_t digits[] = { 0, 3, 5, 5, 7, 7, 7, 7, 10 };
+	const struct node *node = column_node(d, part, column);
+	size_t size = node == NULL ? 0 : node->size;
+
+	if (node == NULL)
+		return 0;
+	switch (node->kind) {
+	case NODE_UNSIGNED:
+	case NODE_SIGNED:
+	case NODE_BIG_ENDIAN:
+		return size < ARRAY_SIZE(digits) ? digits[size] : 0;
+	case NODE_BOOL:
+	case NODE_IP_PROTOCOL:
+		return 5;
+	case NODE_TEXT:
+		return size < 16 ? size : 16;
+	case NODE_IPV4:
+	case NODE_IP:
+		return 15;
+	case NODE_CIDR:
+		return 18;
+	case NODE_MAC:
+		return 17;
+	case NODE_IPV6:
+		return 25;
+	case NODE_DURATION:
+		return 16;
+	case NODE_ENUM:
+	case NODE_FLOAT:
+		return 8;
+	case NODE_POINTER:
+		return 18;
+	case NODE_BYTES:
+		return size < 16 ? 2 * size : 32;
+	case NODE_INT128:
+	case NODE_HEX:
+	case NODE_STRUCT:
+	case NODE_ARRAY:
+	case NODE_OPAQUE:
+	case NODE_TEXT_LIST:
+		return 0;
+	}
+	return 0;
+}
+
 int decoder_column_text(const struct decoder *d, enum decoder_part part, size_t column,
 			const uint8_t *bytes, size_t n, struct str *out)
 {

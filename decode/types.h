@@ -91,6 +91,8 @@ const char *decoder_column_name(const struct decoder *decoder, enum decoder_part
 				size_t column);
 /* True for numbers, which tables align to the right. */
 bool decoder_column_is_number(const struct decoder *decoder, enum decoder_part part, size_t column);
+/* How wide most cells will be, by their type: for tables that begin before their rows are known. */
+size_t decoder_column_width(const struct decoder *decoder, enum decoder_part part, size_t column);
 /* Appends one cell; the bytes are those of the whole part. Bytes of a wrong length: hex, in column
  * 0. */
 int decoder_column_text(const struct decoder *decoder, enum decoder_part part, size_t column,
@@ -101,8 +103,8 @@ int decoder_column_text(const struct decoder *decoder, enum decoder_part part, s
 /*
  * Parses what decoder_json() and decoder_text() print: JSON, "a=1 b=2", a bare word for a plain
  * type or for a struct of one member, and "0x" with two digits a byte for the whole (of a plain
- * number, 0x... is the number). For a per-CPU value, one CPU's. A key must have all its members;
- * members of a value that are not given are zero. n must be the size of the key or of one value.
+ * number, 0x... is the number). For a per-CPU value, one CPU's. All members must be given. n must
+ * be the size of the key or of one value.
  * ret_bytes is untouched on failure. Errors: INVALID_KEY, saying what the type is and what was
  * expected; OUT_OF_MEMORY.
  */
