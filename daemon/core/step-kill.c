@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 void core_step(const char *name)
 {
@@ -16,5 +15,5 @@ void core_step(const char *name)
 	if (at == NULL || strncmp(at, name, n) != 0 || (at[n] != '\0' && at[n] != ':'))
 		return;
 	if (++passed >= (at[n] == ':' ? strtoul(at + n + 1, NULL, 10) : 1))
-		(void)kill(getpid(), SIGKILL);
+		(void)raise(SIGKILL);
 }

@@ -3,18 +3,8 @@
 #include <string.h>
 
 #include "tests/e2e/hammer/hammer.h"
+#include "tests/e2e/hammer/lists.h"
 #include "tests/e2e/hammer/view.h"
-
-/* What the daemon lists, all of it. */
-struct lists {
-	const struct bpfleet_status *status;
-	const struct bpfleet_bundle *bundles;
-	const struct bpfleet_instance *instances;
-	const struct bpfleet_program *programs;
-	const struct bpfleet_link *links;
-	const struct bpfleet_map *maps;
-	size_t n_bundles, n_instances, n_programs, n_links, n_maps;
-};
 
 struct check {
 	struct hammer *hammer;
@@ -25,39 +15,6 @@ struct check {
 };
 
 #define WRONG(check, ...) ((void)snprintf((check)->why, (check)->size, __VA_ARGS__), false)
-
-static bool lists_take(struct check *check)
-{
-	struct bpfleet *node = check->hammer->node;
-	struct lists *l = &check->lists;
-	struct bpfleet_error error = { 0 };
-
-	if (bpfleet_get_status(node, &l->status, &error) < 0 ||
-	    bpfleet_list_bundles(node, &l->bundles, &l->n_bundles, &error) < 0 ||
-	    bpfleet_list_instances(node, NULL, &l->instances, &l->n_instances, &error) < 0 ||
-	    bpfleet_list_programs(node, NULL, &l->programs, &l->n_programs, &error) < 0 ||
-	    bpfleet_list_links(node, NULL, &l->links, &l->n_links, &error) < 0 ||
-	    bpfleet_list_maps(node, NULL, &l->maps, &l->n_maps, &error) < 0)
-		return WRONG(check, "%s: %.200s", error.reason, error.message);
-	return true;
-}
-
-static void lists_done(struct lists *l)
-{
-	bpfleet_free(l->status);
-	bpfleet_free(l->bundles);
-	bpfleet_free(l->instances);
-	bpfleet_free(l->programs);
-	bpfleet_free(l->links);
-	bpfleet_free(l->maps);
-}
-
-static bool belongs(const char *name, const char *instance)
-{
-	size_t n = strlen(instance);
-
-	return strncmp(name, instance, n) == 0 && name[n] == '/';
-}
 
 static const struct bpfleet_instance *find_instance(const struct check *check,
 						    const struct model_instance *model)
@@ -85,7 +42,7 @@ static const struct bpfleet_link *find_link(const struct check *check,
 		return NULL;
 	for (size_t i = 0; i < check->lists.n_links; i++) {
 		const struct bpfleet_link *link = &check->lists.links[i];
-		bool known = !belongs(link->program, instance->name) ||
+		bool known = !lists_belongs(link->program, instance->name) ||
 			     strcmp(link->hook, model->hook) != 0 ||
 			     strcmp(strrchr(link->program, '/') + 1, model->program) != 0;
 
@@ -142,7 +99,7 @@ static bool check_links(struct check *check, struct model_instance *instance)
 			return false;
 	}
 	for (size_t i = 0; i < check->lists.n_links; i++)
-		n_listed += belongs(check->lists.links[i].program, instance->name);
+		n_listed += lists_belongs(check->lists.links[i].program, instance->name);
 	if (n_listed != instance->n_links)
 		return WRONG(check, "%s has %zu links listed, %zu acknowledged", instance->name,
 			     n_listed, instance->n_links);
@@ -158,7 +115,7 @@ static bool check_programs(struct check *check, struct model_instance *instance)
 	for (size_t i = 0; i < check->lists.n_programs; i++) {
 		const struct bpfleet_program *program = &check->lists.programs[i];
 
-		if (!belongs(program->name, instance->name))
+		if (!lists_belongs(program->name, instance->name))
 			continue;
 		if (n == N_PROGRAMS || !id_set_has(&check->view.programs, program->kernel_id))
 			return WRONG(check, "%s: kernel program %u is not there", program->name,
@@ -253,7 +210,7 @@ static bool check_instance(struct check *check, struct model_instance *model,
 		const struct bpfleet_link *link = &check->lists.links[i];
 		struct model_link *row = &model->links[model->n_links];
 
-		if (!belongs(link->program, model->name) || model->n_links == LINKS_MAX)
+		if (!lists_belongs(link->program, model->name) || model->n_links == LINKS_MAX)
 			continue;
 		*row = (struct model_link){ .doubt = SURE };
 		(void)snprintf(row->name, sizeof(row->name), "%s", link->name);
@@ -328,49 +285,20 @@ static bool check_bundle(struct check *check, struct worker *worker)
 
 static bool check_sums(struct check *check)
 {
-	const struct lists *l = &check->lists;
-	size_t n_instances = 0, n_pins = 0;
+	size_t n = 0;
 
-	for (size_t i = 0; i < N_WORKERS; i++) {
-		const struct worker *worker = &check->hammer->workers[i];
-
-		n_instances += worker->n_instances;
-		for (size_t k = 0; k < worker->n_instances; k++) {
-			if (worker->instances[k].durability != BPFLEET_DURABILITY_LEASE)
-				n_pins += N_PROGRAMS + N_MAPS + worker->instances[k].n_links;
-		}
-	}
-	if (l->n_instances != n_instances)
+	for (size_t i = 0; i < N_WORKERS; i++)
+		n += check->hammer->workers[i].n_instances;
+	if (check->lists.n_instances != n)
 		return WRONG(check, "%zu instances are listed, %zu were acknowledged",
-			     l->n_instances, n_instances);
-	if (l->n_programs != check->view.programs.n)
-		return WRONG(check, "%zu programs are listed, the kernel has %zu", l->n_programs,
-			     check->view.programs.n);
-	if (l->n_links != check->view.links.n)
-		return WRONG(check, "%zu links are listed, the kernel has %zu", l->n_links,
-			     check->view.links.n);
-	if (l->n_maps != check->view.maps.n)
-		return WRONG(check, "%zu maps are listed, the kernel has %zu", l->n_maps,
-			     check->view.maps.n);
-	for (size_t i = 0; i < l->n_maps; i++) {
-		if (!id_set_has(&check->view.maps, l->maps[i].kernel_id))
-			return WRONG(check, "%s: kernel map %u is not there", l->maps[i].name,
-				     l->maps[i].kernel_id);
-	}
-	if (check->view.n_pins != n_pins)
-		return WRONG(check, "bpffs has %zu pins of ours, not %zu", check->view.n_pins,
-			     n_pins);
-	if (l->status->n_orphan_pins != 0)
-		return WRONG(check, "%u orphan pins", l->status->n_orphan_pins);
-	if (l->status->n_alarms != 0)
-		return WRONG(check, "alarm: %.200s", l->status->alarms[0]);
-	return true;
+			     check->lists.n_instances, n);
+	return lists_agree(&check->lists, &check->view, check->why, check->size);
 }
 
 bool check_all(struct hammer *hammer, char *why, size_t size)
 {
 	struct check check = { .hammer = hammer, .why = why, .size = size };
-	bool good = lists_take(&check);
+	bool good = lists_take(hammer->node, &check.lists, why, size);
 
 	if (good) {
 		(void)daemon_look(&hammer->daemon);

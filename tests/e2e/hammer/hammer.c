@@ -58,17 +58,19 @@ static void read_bundles(struct hammer *hammer, const char *folder)
 
 /* ---- the daemon */
 
-static void open_node(struct hammer *hammer)
+static bool is_ready(struct hammer *hammer, struct bpfleet_error *error)
 {
 	struct bpfleet_open_options options = BPFLEET_OPEN_OPTIONS_INIT;
-	struct bpfleet_error error;
+	const struct bpfleet_status *status;
 
-	bpfleet_close(hammer->node);
-	hammer->node = NULL;
 	options.socket_path = hammer->socket;
 	options.timeout_ms = 1000;
-	if (bpfleet_open(&options, &hammer->node, &error) < 0)
-		errx(2, "%s", error.message);
+	if (!daemon_look(&hammer->daemon) ||
+	    (hammer->node == NULL && bpfleet_open(&options, &hammer->node, error) < 0) ||
+	    bpfleet_get_status(hammer->node, &status, error) < 0)
+		return false;
+	bpfleet_free(status);
+	return true;
 }
 
 static bool wait_ready(struct hammer *hammer)
@@ -76,18 +78,14 @@ static bool wait_ready(struct hammer *hammer)
 	const uint64_t deadline = clock_monotonic_ns() + READY_NS;
 	struct bpfleet_error error = { 0 };
 
-	do {
-		const struct bpfleet_status *status;
-
-		if (daemon_look(&hammer->daemon) &&
-		    bpfleet_get_status(hammer->node, &status, &error) == 0) {
-			bpfleet_free(status);
-			return true;
+	while (!is_ready(hammer, &error)) {
+		if (clock_monotonic_ns() > deadline) {
+			hammer_fail(hammer, "the daemon is not back: %s", error.message);
+			return false;
 		}
 		(void)usleep(10000);
-	} while (clock_monotonic_ns() < deadline);
-	hammer_fail(hammer, "the daemon is not back: %s", error.message);
-	return false;
+	}
+	return true;
 }
 
 static bool has_changed(struct daemon *daemon, const struct daemon *before, enum victim victim)
@@ -288,7 +286,6 @@ int main(int argc, char **argv)
 		hammer.workers[i].random = hammer.seed * 1000 + i + 1;
 	}
 	daemon_start(&hammer.daemon);
-	open_node(&hammer);
 	good = wait_ready(&hammer);
 	hammer.foreign = foreign_make(hammer.bpffs, "hshared", "hforeign");
 	good = good && worker_push_common(&hammer.workers[0]);

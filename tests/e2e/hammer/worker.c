@@ -175,7 +175,7 @@ static const struct bpfleet_bundle *push_once(struct worker *worker, unsigned in
 	options.socket_path = worker->hammer->socket;
 	options.timeout_ms = 5000;
 	if (worker->node == NULL && bpfleet_open(&options, &worker->node, error) < 0)
-		errx(2, "%s", error->message);
+		return NULL;
 	if (bpfleet_push(worker->node, file->bytes, file->size, &signature, 1, NULL, &bundle,
 			 error) == 0)
 		return bundle;

@@ -1,0 +1,509 @@
+/*
+ * Has core die at a named step of a change, starts it again, and looks: before the intent nothing
+ * may have happened, after the commit everything, and in between all of it is undone (load, attach,
+ * push) or finished (detach, unload). The same call again, by its request_id, has the one outcome.
+ *
+ *     steps BPFLEETD CONFIG STEPS_CONFIG LOG SOCKET BPFFS CORE_UID BUNDLE OTHER_BUNDLE STEP...
+ */
+#include <err.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "bpfleet/v1/node.pb-c.h"
+#include "bundle/hook.h"
+#include "client/node.h"
+#include "proto/arena.h"
+#include "rpc/client.h"
+#include "tests/e2e/hammer/lists.h"
+#include "tests/e2e/hammer/process.h"
+#include "tests/e2e/hammer/view.h"
+
+#define WAIT_NS (15 * NS_PER_SEC)
+#define LABEL "under-test"
+#define HOOK "raw_tp:sched_process_exec"
+#define OTHER_VERSION "bundles/e2e@1.0.1"
+
+/* What a change did: as the daemon shows it afterwards. */
+enum outcome {
+	NOTHING,
+	ALL,
+	ANYTHING_ELSE,
+};
+
+struct test {
+	struct daemon normal, dying;
+	const char *socket, *bpffs, *bundle, *other_bundle;
+	uid_t core_uid;
+	struct bpfleet *node;
+	char instance[96], link[96]; /* of the setting */
+	char request_id[NODE_REQUEST_ID_LEN + 1];
+	unsigned int n_failures, n_cases;
+	bool hit; /* the last case */
+};
+
+struct operation {
+	const char *name;
+	const char *prefixes[3]; /* of the steps that it passes */
+	bool needs_instance, needs_link;
+	bool lease;
+	bool finishes; /* once its intent is there, in place of being undone */
+	int (*call)(struct test *test, struct rpc_channel *channel, struct error *err);
+	enum outcome (*look)(const struct test *test, const struct lists *lists);
+};
+
+/* ---- the calls */
+
+static int call(struct rpc_channel *channel, const char *method, const ProtobufCMessage *request,
+		struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new((size_t)16 << 20);
+	ProtobufCMessage *response;
+
+	return rpc_unary(channel, &bpfleet__v1__node_service__descriptor, method, request,
+			 clock_monotonic_ns() + 5 * NS_PER_SEC, arena, &response, err);
+}
+
+static int load_as(struct test *test, struct rpc_channel *channel,
+		   Bpfleet__V1__Durability durability, bool defaults, struct error *err)
+{
+	Bpfleet__V1__LoadRequest request = BPFLEET__V1__LOAD_REQUEST__INIT;
+
+	request.bundle = (char *)"bundles/e2e@1.0.0";
+	request.label = (char *)LABEL;
+	request.durability = durability;
+	request.attach_defaults = defaults;
+	request.request_id = test->request_id;
+	return call(channel, "Load", &request.base, err);
+}
+
+static int call_load(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	return load_as(test, channel, BPFLEET__V1__DURABILITY__DURABILITY_PERSISTENT, false, err);
+}
+
+static int call_load_attached(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	return load_as(test, channel, BPFLEET__V1__DURABILITY__DURABILITY_BOOT, true, err);
+}
+
+static int call_load_lease(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	return load_as(test, channel, BPFLEET__V1__DURABILITY__DURABILITY_LEASE, true, err);
+}
+
+static int call_attach(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new((size_t)1 << 20);
+	Bpfleet__V1__AttachRequest request = BPFLEET__V1__ATTACH_REQUEST__INIT;
+	char program[160];
+	struct hook *hook;
+	int r = hook_parse(HOOK, &hook, err);
+
+	if (r < 0)
+		return r;
+	r = hook_to_message(hook, arena, &request.hook, err);
+	hook_free(hook);
+	(void)snprintf(program, sizeof(program), "%s/programs/on_raw_tp", test->instance);
+	request.program = program;
+	request.request_id = test->request_id;
+	return r < 0 ? r : call(channel, "Attach", &request.base, err);
+}
+
+static int call_detach(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	Bpfleet__V1__DetachRequest request = BPFLEET__V1__DETACH_REQUEST__INIT;
+
+	request.link = test->link;
+	request.request_id = test->request_id;
+	return call(channel, "Detach", &request.base, err);
+}
+
+static int call_unload(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	Bpfleet__V1__UnloadRequest request = BPFLEET__V1__UNLOAD_REQUEST__INIT;
+
+	request.instance = test->instance;
+	request.request_id = test->request_id;
+	return call(channel, "Unload", &request.base, err);
+}
+
+static int push_file(struct bpfleet *node, const char *path, struct error *err)
+{
+	const struct bpfleet_bundle *bundle;
+	struct bpfleet_error error = { 0 };
+
+	if (bpfleet_push_file(node, path, NULL, 0, NULL, &bundle, &error) < 0)
+		return error_raise(err, error_code_from_reason(error.reason), "%s", error.message);
+	bpfleet_free(bundle);
+	return 0;
+}
+
+static int call_push(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	(void)channel;
+	return push_file(test->node, test->other_bundle, err);
+}
+
+/* ---- what they did */
+
+static enum outcome of_count(size_t n, size_t all)
+{
+	if (n == 0)
+		return NOTHING;
+	return n == all ? ALL : ANYTHING_ELSE;
+}
+
+static enum outcome look_load(const struct test *test, const struct lists *l)
+{
+	(void)test;
+	if (l->n_instances == 0)
+		return l->n_programs + l->n_maps + l->n_links == 0 ? NOTHING : ANYTHING_ELSE;
+	if (l->n_instances != 1 || strcmp(l->instances[0].label, LABEL) != 0 ||
+	    l->n_programs != 6 || l->n_maps != 3)
+		return ANYTHING_ELSE;
+	if (l->n_links == 0)
+		return l->instances[0].state == BPFLEET_INSTANCE_READY ? ALL : ANYTHING_ELSE;
+	return l->n_links == 3 && l->instances[0].state == BPFLEET_INSTANCE_ATTACHED
+		       ? ALL
+		       : ANYTHING_ELSE;
+}
+
+static enum outcome look_attach(const struct test *test, const struct lists *l)
+{
+	(void)test;
+	return l->n_instances == 1 ? of_count(l->n_links, 1) : ANYTHING_ELSE;
+}
+
+static enum outcome look_detach(const struct test *test, const struct lists *l)
+{
+	(void)test;
+	if (l->n_instances != 1 || l->n_links > 1)
+		return ANYTHING_ELSE;
+	return l->n_links == 0 ? ALL : NOTHING;
+}
+
+static enum outcome look_unload(const struct test *test, const struct lists *l)
+{
+	(void)test;
+	return l->n_instances == 0 ? ALL : NOTHING;
+}
+
+static enum outcome look_push(const struct test *test, const struct lists *l)
+{
+	size_t n = 0;
+
+	(void)test;
+	for (size_t i = 0; i < l->n_bundles; i++)
+		n += strcmp(l->bundles[i].name, OTHER_VERSION) == 0;
+	return of_count(n, 1);
+}
+
+static const struct operation operations[] = {
+	{ .name = "load", .prefixes = { "load." }, .call = call_load, .look = look_load },
+	{ .name = "load, attached",
+	  .prefixes = { "load." },
+	  .call = call_load_attached,
+	  .look = look_load },
+	{ .name = "load of a lease",
+	  .prefixes = { "load." },
+	  .lease = true,
+	  .call = call_load_lease,
+	  .look = look_load },
+	{ .name = "attach",
+	  .prefixes = { "attach." },
+	  .needs_instance = true,
+	  .call = call_attach,
+	  .look = look_attach },
+	{ .name = "detach",
+	  .prefixes = { "detach." },
+	  .needs_instance = true,
+	  .needs_link = true,
+	  .finishes = true,
+	  .call = call_detach,
+	  .look = look_detach },
+	{ .name = "unload",
+	  .prefixes = { "unload.", "detach." },
+	  .needs_instance = true,
+	  .needs_link = true,
+	  .finishes = true,
+	  .call = call_unload,
+	  .look = look_unload },
+	{ .name = "push", .prefixes = { "push." }, .call = call_push, .look = look_push },
+};
+
+/* ---- the daemon */
+
+static void fail(struct test *test, const char *step, const struct operation *operation,
+		 const char *what)
+{
+	test->n_failures++;
+	(void)fprintf(stderr, "FAILED %s killed at %s: %s\n", operation->name, step, what);
+}
+
+static void wait_ready(struct test *test, struct daemon *daemon)
+{
+	const uint64_t deadline = clock_monotonic_ns() + WAIT_NS;
+	struct bpfleet_open_options options = BPFLEET_OPEN_OPTIONS_INIT;
+	struct bpfleet_error error = { 0 };
+
+	options.socket_path = test->socket;
+	options.timeout_ms = 5000;
+	bpfleet_close(test->node);
+	test->node = NULL;
+	while (clock_monotonic_ns() < deadline) {
+		const struct bpfleet_status *status;
+
+		if (daemon_look(daemon) &&
+		    (test->node != NULL || bpfleet_open(&options, &test->node, &error) == 0) &&
+		    bpfleet_get_status(test->node, &status, &error) == 0) {
+			bpfleet_free(status);
+			return;
+		}
+		(void)usleep(5000);
+	}
+	errx(2, "the daemon does not start: %s", error.message);
+}
+
+static void fresh_id(struct test *test)
+{
+	struct error err = { 0 };
+
+	if (node_request_id(test->request_id, &err) < 0)
+		errx(2, "%s", err.message);
+}
+
+static struct rpc_channel *open_channel(const struct test *test)
+{
+	struct rpc_channel *channel;
+	struct error err = { 0 };
+	char target[256];
+
+	(void)snprintf(target, sizeof(target), "unix:%s", test->socket);
+	if (rpc_channel_open(target, NULL, &channel, &err) < 0)
+		errx(2, "%s", err.message);
+	return channel;
+}
+
+/* ---- one case */
+
+/* An instance, with a link, as far as the operation needs one. */
+static void set_up(struct test *test, const struct operation *operation)
+{
+	struct rpc_channel *channel = open_channel(test);
+	struct lists lists;
+	struct error err = { 0 };
+	char why[512];
+	int r = 0;
+
+	if (operation->needs_instance) {
+		fresh_id(test);
+		r = call_load(test, channel, &err);
+	}
+	if (r >= 0 && !lists_take(test->node, &lists, why, sizeof(why)))
+		errx(2, "set up %s: %s", operation->name, why);
+	if (lists.n_instances > 0)
+		(void)snprintf(test->instance, sizeof(test->instance), "%s",
+			       lists.instances[0].name);
+	lists_done(&lists);
+	if (r >= 0 && operation->needs_link) {
+		fresh_id(test);
+		r = call_attach(test, channel, &err);
+		if (r >= 0 && lists_take(test->node, &lists, why, sizeof(why)) &&
+		    lists.n_links == 1)
+			(void)snprintf(test->link, sizeof(test->link), "%s", lists.links[0].name);
+		lists_done(&lists);
+	}
+	rpc_channel_close(channel);
+	if (r < 0)
+		errx(2, "set up %s: %s", operation->name, err.message);
+}
+
+static void tear_down(struct test *test)
+{
+	const struct bpfleet_instance *instances;
+	struct bpfleet_error error = { 0 };
+	size_t n;
+
+	if (bpfleet_list_instances(test->node, NULL, &instances, &n, &error) < 0)
+		errx(2, "%s", error.message);
+	for (size_t i = 0; i < n; i++) {
+		if (bpfleet_unload(test->node, instances[i].name, &error) < 0)
+			errx(2, "%s", error.message);
+	}
+	bpfleet_free(instances);
+	if (bpfleet_remove_bundle(test->node, OTHER_VERSION, &error) < 0 &&
+	    strcmp(error.reason, "NOT_FOUND") != 0)
+		errx(2, "%s", error.message);
+}
+
+/* The outcome, once kernel and bpffs agree with the lists. */
+static enum outcome look(struct test *test, const struct operation *operation, char *why,
+			 size_t size)
+{
+	const uint64_t deadline = clock_monotonic_ns() + 3 * NS_PER_SEC;
+	enum outcome outcome = ANYTHING_ELSE;
+	bool good;
+
+	do {
+		struct lists lists;
+		struct view view = { 0 };
+
+		good = lists_take(test->node, &lists, why, size);
+		(void)daemon_look(&test->normal);
+		view_take(test->core_uid, test->bpffs, &test->normal, &view);
+		good = good && lists_agree(&lists, &view, why, size);
+		if (good)
+			outcome = operation->look(test, &lists);
+		view_done(&view);
+		lists_done(&lists);
+		if (!good)
+			(void)usleep(20000);
+	} while (!good && clock_monotonic_ns() < deadline);
+	return good ? outcome : ANYTHING_ELSE;
+}
+
+/* Makes the call on a core that dies at the step. Returns whether core died. */
+static bool let_die(struct test *test, const struct operation *operation, const char *step,
+		    int *ret_r, struct error *err)
+{
+	struct rpc_channel *channel;
+	unsigned int tries = 1000;
+	pid_t core;
+	bool died;
+
+	(void)setenv("BPFLEET_KILL_AT", step, 1);
+	daemon_start(&test->dying);
+	(void)unsetenv("BPFLEET_KILL_AT");
+	wait_ready(test, &test->dying);
+	core = test->dying.pids[VICTIM_CORE];
+	channel = open_channel(test);
+	fresh_id(test);
+	*ret_r = operation->call(test, channel, err);
+	rpc_channel_close(channel);
+	/* A dead process keeps its number for a moment. */
+	do {
+		(void)usleep(1000);
+		died = !daemon_look(&test->dying) || test->dying.pids[VICTIM_CORE] != core;
+	} while (!died && *ret_r < 0 && err->code == ERROR_UNAVAILABLE && --tries > 0);
+	daemon_kill(&test->dying, VICTIM_SUPERVISOR);
+	return died;
+}
+
+static enum outcome expected(const struct operation *operation, const char *step, bool died)
+{
+	const char *what = strrchr(step, '.') + 1;
+
+	if (operation->lease)
+		return NOTHING; /* ended with core, whatever the call said */
+	if (!died || operation->finishes || strcmp(what, "committed") == 0)
+		return ALL;
+	return NOTHING;
+}
+
+static void check_case(struct test *test, const struct operation *operation, const char *step)
+{
+	static const char *const texts[] = { "nothing", "all", "neither nothing nor all" };
+	struct error err = { 0 };
+	char why[1024] = "", what[2048];
+	struct rpc_channel *channel;
+	enum outcome seen, wanted;
+	bool died;
+	int r;
+
+	died = let_die(test, operation, step, &r, &err);
+	test->hit = died;
+	if (!died && r < 0)
+		fail(test, step, operation, err.message);
+	daemon_start(&test->normal);
+	wait_ready(test, &test->normal);
+	wanted = expected(operation, step, died);
+	seen = look(test, operation, why, sizeof(why));
+	if (seen != wanted) {
+		(void)snprintf(what, sizeof(what), "%s of it is there, not %s; %s", texts[seen],
+			       texts[wanted], why);
+		fail(test, step, operation, what);
+	}
+	channel = open_channel(test);
+	err = (struct error){ 0 };
+	if (operation->call(test, channel, &err) < 0) {
+		(void)snprintf(what, sizeof(what), "repeated: %s: %s", error_info(err.code)->reason,
+			       err.message);
+		fail(test, step, operation, what);
+	}
+	/* A lease's answer outlives the lease. */
+	wanted = operation->lease && (!died || strstr(step, ".committed") != NULL) ? NOTHING : ALL;
+	seen = look(test, operation, why, sizeof(why));
+	if (seen != wanted) {
+		(void)snprintf(what, sizeof(what), "after the repeated call %s of it is there; %s",
+			       texts[seen], why);
+		fail(test, step, operation, what);
+	}
+	rpc_channel_close(channel);
+}
+
+static bool passes(const struct operation *operation, const char *step)
+{
+	for (size_t i = 0; i < 3 && operation->prefixes[i] != NULL; i++) {
+		if (strncmp(step, operation->prefixes[i], strlen(operation->prefixes[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Every operation that may pass the step; at least one has to. */
+static void check_step(struct test *test, const char *step)
+{
+	bool hit = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+		const struct operation *operation = &operations[i];
+
+		if (!passes(operation, step))
+			continue;
+		set_up(test, operation);
+		bpfleet_close(test->node); /* front waits for idle clients, too */
+		test->node = NULL;
+		(void)daemon_stop(&test->normal);
+		check_case(test, operation, step);
+		tear_down(test);
+		test->n_cases++;
+		hit |= test->hit;
+	}
+	if (!hit) {
+		test->n_failures++;
+		(void)fprintf(stderr, "FAILED no operation passes %s\n", step);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct test test = { 0 };
+	struct error err = { 0 };
+
+	if (argc < 11)
+		errx(2,
+		     "usage: steps BPFLEETD CONFIG STEPS_CONFIG LOG SOCKET BPFFS CORE_UID BUNDLE "
+		     "OTHER_BUNDLE STEP...");
+	(void)signal(SIGPIPE, SIG_IGN);
+	test.normal = (struct daemon){ .program = argv[1], .config = argv[2], .log = argv[4] };
+	test.dying = (struct daemon){ .program = argv[1], .config = argv[3], .log = argv[4] };
+	test.socket = argv[5];
+	test.bpffs = argv[6];
+	test.core_uid = (uid_t)strtoul(argv[7], NULL, 10);
+	test.bundle = argv[8];
+	test.other_bundle = argv[9];
+	daemon_start(&test.normal);
+	wait_ready(&test, &test.normal);
+	if (push_file(test.node, test.bundle, &err) < 0)
+		errx(2, "%s", err.message);
+	for (int i = 10; i < argc; i++)
+		check_step(&test, argv[i]);
+	(void)daemon_stop(&test.normal);
+	(void)printf("%d steps, %u cases, %u failures\n", argc - 10, test.n_cases, test.n_failures);
+	return test.n_failures == 0 ? 0 : 1;
+}
