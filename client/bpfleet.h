@@ -95,7 +95,10 @@ struct bpfleet_open_options {
 	size_t size;
 	/* Path of the daemon's socket; NULL: $BPFLEET_SOCKET, or else /run/bpfleet/bpfleet.sock. */
 	const char *socket_path;
-	/* How long a call may take, connecting included; 0: 30 seconds. Streams have no limit. */
+	/*
+	 * How long a call may take, connecting included, and how long a push or a dump may stand
+	 * still; 0: 30 seconds. Events and watches have no limit.
+	 */
 	uint32_t timeout_ms;
 };
 #define BPFLEET_OPEN_OPTIONS_INIT                         \

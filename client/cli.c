@@ -64,10 +64,13 @@ static const struct hint hints[] = {
 };
 
 /* The CLI's own hint, or what errors.def says after "; "; NULL if nobody has one. */
-static const char *hint_of(const struct error *err)
+static const char *hint_of(const struct cli *cli, const struct error *err)
 {
 	const char *text = strstr(error_info(err->code)->text, "; ");
 
+	/* The log that the hint would send for has just been shown. */
+	if (err->code == ERROR_VERIFIER_REJECTED && cli_has(&cli->args, OPTION_VALIDATE_ONLY))
+		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(hints); i++) {
 		if (hints[i].code == err->code)
 			return hints[i].text;
@@ -94,7 +97,7 @@ static void append_error_json(struct str *s, const struct error *err, int exit_c
 
 static void append_error_text(const struct cli *cli, struct str *s, const struct error *err)
 {
-	const char *hint = hint_of(err);
+	const char *hint = hint_of(cli, err);
 
 	(void)str_append(s, "bpfleet: error: ");
 	(void)str_append_escaped(s, err->message, SIZE_MAX);

@@ -159,8 +159,10 @@ int cmd_map_dump(struct cli *cli, struct error *err)
 	request.map = view->name;
 	request.encoding = BPFLEET__V1__ENCODING__ENCODING_PACKED;
 	r = node_subscribe(cli->node, "DumpMap", &request.base, UINT64_MAX, &stream, err);
-	if (r == 0)
+	if (r == 0) {
+		node_stream_limit(cli->node, stream);
 		r = dump(cli, view, stream, err);
+	}
 	node_stream_free(cli->node, stream);
 	return r;
 }

@@ -13,7 +13,7 @@ static const struct cli_option global_options[] = {
 	  .fallback = "$BPFLEET_SOCKET, or /run/bpfleet/bpfleet.sock",
 	  .help = "the daemon's socket" },
 	{ OPTION_TIMEOUT, "timeout", 0, CLI_DURATION, .metavar = "DURATION", .fallback = "30s",
-	  .help = "how long one call to the daemon may take" },
+	  .help = "how long one call to the daemon may take; for push and map dump, how long without progress" },
 	{ OPTION_HELP, "help", 'h', CLI_FLAG, .help = "show how the command is used" },
 	{ OPTION_VERSION, "version", 0, CLI_FLAG, .help = "show the version" },
 	{ 0 },

@@ -264,7 +264,10 @@ static int dump_start(struct bpfleet *node, const char *map, bool as_json,
 	request.map = name;
 	request.encoding = as_json ? BPFLEET__V1__ENCODING__ENCODING_JSON
 				   : BPFLEET__V1__ENCODING__ENCODING_PACKED;
-	return node_subscribe(node->node, "DumpMap", &request.base, UINT64_MAX, &dump->stream, err);
+	r = node_subscribe(node->node, "DumpMap", &request.base, UINT64_MAX, &dump->stream, err);
+	if (r == 0)
+		node_stream_limit(node->node, dump->stream);
+	return r;
 }
 
 int bpfleet_dump_open(struct bpfleet *node, const char *map, bool as_json,

@@ -300,6 +300,11 @@ int node_stream_open(struct node *node, const char *method, uint64_t deadline,
 	return 0;
 }
 
+void node_stream_limit(const struct node *node, struct rpc_stream *stream)
+{
+	rpc_stream_set_patience(stream, node->timeout_ms);
+}
+
 void node_stream_free(struct node *node, struct rpc_stream *stream)
 {
 	struct open_stream **at, *entry = NULL;

@@ -58,6 +58,9 @@ _must_check_ int node_stream_open(struct node *node, const char *method, uint64_
 				  struct rpc_stream **ret, struct error *err);
 void node_stream_free(struct node *node, struct rpc_stream *stream);
 
+/* Limits the stream's standing still to the node's timeout; it may take any time altogether. */
+void node_stream_limit(const struct node *node, struct rpc_stream *stream);
+
 /* A server stream: opens it, sends the one request and no more. */
 _must_check_ int node_subscribe(struct node *node, const char *method,
 				const ProtobufCMessage *request, uint64_t deadline,

@@ -139,6 +139,7 @@ static void a_refused_validation_shows_the_log_and_fails(void **state)
 	assert_contains(p->out, "verifier log of count:\n    0: (b7) r0 = 1\n"
 				"    R1 invalid mem access\\x07\n");
 	assert_contains(p->err, "reason: VERIFIER_REJECTED");
+	assert_null(strstr(p->err, "--validate-only"));
 }
 
 static void run_attaches_defaults_or_what_is_given(void **state)
@@ -603,6 +604,19 @@ static void a_silent_daemon_runs_into_the_time_limit(void **state)
 			"give it more time with --timeout");
 }
 
+static void a_push_and_a_dump_that_stand_still_run_into_the_time_limit(void **state)
+{
+	char line[256];
+
+	(void)state;
+	atomic_store(&fake->silent_streams, true);
+	assert_contains(expect(EXIT_CODE_TIMEOUT, "--timeout 300ms map dump web/counts")->err,
+			"no progress for 300 ms");
+	(void)snprintf(line, sizeof(line), "--timeout 300ms push %s", make_file(1000));
+	assert_contains(expect(EXIT_CODE_TIMEOUT, line)->err, "no progress for 300 ms");
+	remove_files();
+}
+
 static void a_lease_whose_daemon_forgot_it_is_lost(void **state)
 {
 	struct process *p;
@@ -767,6 +781,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(errors_are_json_when_the_output_is, set_up),
 		cmocka_unit_test_setup(a_call_is_repeated_while_the_daemon_starts, set_up),
 		cmocka_unit_test_setup(a_silent_daemon_runs_into_the_time_limit, set_up),
+		cmocka_unit_test_setup(a_push_and_a_dump_that_stand_still_run_into_the_time_limit,
+				       set_up),
 		cmocka_unit_test_setup(a_lease_whose_daemon_forgot_it_is_lost, set_up),
 		cmocka_unit_test_setup(a_mute_socket_runs_into_the_time_limit, set_up),
 		cmocka_unit_test_setup(no_daemon_is_said_with_the_socket, set_up),

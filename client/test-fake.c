@@ -193,6 +193,8 @@ static void push_end(struct rpc_call *call, void *user)
 	Bpfleet__V1__PushBundleResponse response = BPFLEET__V1__PUSH_BUNDLE_RESPONSE__INIT;
 
 	(void)user;
+	if (atomic_load(&fake->silent_streams))
+		return;
 	response.bundle = &bundle;
 	(void)rpc_call_reply(call, &response.base);
 }
@@ -494,7 +496,7 @@ static void dump_map(struct rpc_call *call, const ProtobufCMessage *message, voi
 	const Bpfleet__V1__Map *map;
 
 	(void)user;
-	if (failed(call))
+	if (failed(call) || atomic_load(&fake->silent_streams))
 		return;
 	map = map_named(request->map);
 	for (uint32_t key = 0; key < FAKE_KEYS; key++) {
@@ -864,6 +866,7 @@ void fake_reset(struct fake *started)
 	atomic_store(&started->default_hook, "xdp:veth0");
 	atomic_store(&started->n_listed, 0);
 	atomic_store(&started->silent, false);
+	atomic_store(&started->silent_streams, false);
 	atomic_store(&started->end_lease, false);
 	atomic_store(&started->n_calls, 0);
 	atomic_store(&started->n_loads, 0);

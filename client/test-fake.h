@@ -36,6 +36,7 @@ struct fake {
 	_Atomic(const char *) default_hook; /* of the bundle's program; NULL: none */
 	atomic_uint n_listed;		    /* instances that there are beside `web` */
 	atomic_bool silent;		    /* answer nothing */
+	atomic_bool silent_streams;	    /* nothing to pushes and dumps */
 	atomic_bool end_lease;		    /* Watch tells at once that the instance is gone */
 
 	/* What was seen. */

@@ -83,6 +83,7 @@ static int push_once(struct node *node, const struct upload *upload,
 	r = node_stream_open(node, "PushBundle", UINT64_MAX, &stream, err);
 	if (r < 0)
 		return r;
+	node_stream_limit(node, stream);
 	/* A daemon may answer before it has everything: its answer counts, not the failed send. */
 	(void)send_parts(stream, upload, header, &sending);
 	r = rpc_stream_receive(stream, arena, &response, err);

@@ -82,6 +82,13 @@ _must_check_ int rpc_stream_half_close(struct rpc_stream *stream, struct error *
 _must_check_ int rpc_stream_receive(struct rpc_stream *stream, struct arena *arena,
 				    ProtobufCMessage **ret, struct error *err);
 
+/*
+ * From now on a send or receive that takes longer than that ends the call with
+ * DEADLINE_EXCEEDED: a limit for streams that may last, but not stand still. 0:
+ * none. Before other threads use the stream.
+ */
+void rpc_stream_set_patience(struct rpc_stream *stream, unsigned int ms);
+
 /* Ends the call soon, whoever waits for it gets CANCELLED. Any thread. */
 void rpc_stream_cancel(struct rpc_stream *stream);
 

@@ -1,10 +1,13 @@
 #include "rpc/client.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "rpc/client-internal.h"
+#include "rpc/internal.h"
 
 /*
  * One tag for each kind of operation; gRPC allows one of each to be
@@ -18,6 +21,7 @@ struct rpc_stream {
 	grpc_call *call;
 	grpc_metadata_array headers;
 	char start_tag, headers_tag, status_tag, send_tag, receive_tag;
+	unsigned int patience_ms; /* 0: endless */
 
 	pthread_mutex_t send_lock;
 	bool half_closed;
@@ -30,9 +34,22 @@ struct rpc_stream {
 
 static bool pluck(struct rpc_stream *stream, void *tag)
 {
-	return grpc_completion_queue_pluck(stream->queue, tag, gpr_inf_future(GPR_CLOCK_MONOTONIC),
-					   NULL)
-		       .success != 0;
+	const gpr_timespec never = gpr_inf_future(GPR_CLOCK_MONOTONIC);
+	const uint64_t limit = clock_monotonic_ns() + stream->patience_ms * NS_PER_MS;
+	grpc_event event;
+	char text[80];
+
+	event = grpc_completion_queue_pluck(
+		stream->queue, tag, stream->patience_ms == 0 ? never : rpc_time_from_ns(limit),
+		NULL);
+	if (event.type == GRPC_QUEUE_TIMEOUT) {
+		(void)snprintf(text, sizeof(text), "the daemon made no progress for %u ms",
+			       stream->patience_ms);
+		(void)grpc_call_cancel_with_status(stream->call, GRPC_STATUS_DEADLINE_EXCEEDED,
+						   text, NULL);
+		event = grpc_completion_queue_pluck(stream->queue, tag, never, NULL);
+	}
+	return event.success != 0;
 }
 
 static bool start(struct rpc_stream *stream, const grpc_op *ops, size_t n, void *tag)
@@ -152,6 +169,11 @@ int rpc_stream_receive(struct rpc_stream *stream, struct arena *arena, ProtobufC
 		return r;
 	r = rpc_buffer_unpack(buffer, stream->descriptor->output, arena, ret, err);
 	return r < 0 ? r : 1;
+}
+
+void rpc_stream_set_patience(struct rpc_stream *stream, unsigned int ms)
+{
+	stream->patience_ms = ms;
 }
 
 void rpc_stream_cancel(struct rpc_stream *stream)

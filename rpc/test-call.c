@@ -401,6 +401,20 @@ static void another_thread_cancels_a_stream_that_waits(void **state)
 	assert_int_equal(f->server->n_cancelled, 1);
 }
 
+static void a_stream_that_stands_still_ends_when_patience_does(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(rpc_stream_freep) struct rpc_stream *stream = stream_open(f, "Chat", UINT64_MAX);
+	echo_response *response;
+
+	rpc_stream_set_patience(stream, 60);
+	assert_int_equal(receive(f, stream, &response), -ETIMEDOUT);
+	assert_int_equal(f->error.code, ERROR_DEADLINE_EXCEEDED);
+	assert_non_null(strstr(f->error.message, "no progress for 60 ms"));
+	assert_true(test_wait(&f->server->n_done, 1));
+	assert_int_equal(f->server->n_cancelled, 1);
+}
+
 static void cancelled_client_stream_is_never_taken_for_complete(void **state)
 {
 	struct fixture *f = *state;
@@ -474,6 +488,7 @@ int main(void)
 		TEST(server_stream_ends_with_its_error),
 		TEST(bidirectional_stream_answers_each_message),
 		TEST(another_thread_cancels_a_stream_that_waits),
+		TEST(a_stream_that_stands_still_ends_when_patience_does),
 		TEST(cancelled_client_stream_is_never_taken_for_complete),
 		TEST(channel_serves_several_threads),
 	};
