@@ -80,7 +80,7 @@ int raw_attach_tracepoint(struct bpf_object *object, const char *pin_path, struc
 {
 	struct bpf_program *program = bpf_object__next_program(object, NULL);
 
-	return pinned(bpf_program__attach_tracepoint(program, "sched", "sched_process_exec"),
+	return pinned(bpf_program__attach_tracepoint(program, "sched", "sched_process_wait"),
 		      pin_path, ret, err);
 }
 

@@ -19,7 +19,8 @@ _must_check_ int raw_load(const char *program, const char *pin_path, struct bpf_
 			  double *ret_ms, struct error *err);
 void raw_unload(struct bpf_object *object, const char *pin_path);
 
-/* Attaches the object's first program to exec's tracepoint, or to a device, and pins the link. */
+/* Attaches the object's first program to the tracepoint of `wait`, or to a device, and pins the
+ * link. */
 _must_check_ int raw_attach_tracepoint(struct bpf_object *object, const char *pin_path,
 				       struct bpf_link **ret, struct error *err);
 _must_check_ int raw_attach_xdp(struct bpf_object *object, const char *device, const char *pin_path,

@@ -10,7 +10,7 @@
 #include "bundle/build/build.h"
 #include "bundle/minisign.h"
 
-const char *const signing_programs[SIGNING_N_PROGRAMS] = { "trivial", "exec", "fifty", "table" };
+const char *const signing_programs[SIGNING_N_PROGRAMS] = { "trivial", "wait", "fifty", "table" };
 
 struct signing {
 	struct minisign_secret_key *secret;

@@ -4,8 +4,8 @@
 
 #include <bpf/bpf_helpers.h>
 
-SEC("tracepoint/sched/sched_process_exec")
-int on_exec(void *ctx)
+SEC("tracepoint/sched/sched_process_wait")
+int on_wait(void *ctx)
 {
 	return 0;
 }
