@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "bundle/name.h"
+#include "bundle/test-file.h"
 
 #define LONG48 "a23456789012345678901234567890123456789012345678"
 
@@ -174,6 +175,38 @@ static void the_longest_resource_name_fits(void **state)
 	assert_string_equal(name.id, LONG48);
 }
 
+/* The n-th text in backticks of the row of the table of names that begins so. */
+static const char *documented(const char *page, const char *row, unsigned int n)
+{
+	static char out[160];
+	const char *at = strstr(page, row);
+
+	if (at == NULL)
+		fail_msg("docs/naming.md has no row '%s'", row);
+	for (unsigned int i = 0; i < 2 * n - 1; i++)
+		at = strchr(at, '`') + 1;
+	(void)snprintf(out, sizeof(out), "%.*s", (int)strcspn(at, "`"), at);
+	return out;
+}
+
+static void the_examples_of_docs_naming_md_follow_their_grammars(void **state)
+{
+	struct test_file page = test_read("docs/naming.md");
+	const char *text = (const char *)page.data;
+	char grammar[32];
+
+	(void)state;
+	assert_true(name_is_bundle(documented(text, "| bundle, object", 2)));
+	assert_true(name_is_label(documented(text, "| label of", 2)));
+	assert_true(name_is_symbol(documented(text, "| program, parameter", 1)));
+	assert_true(name_is_map(documented(text, "| map |", 2)));
+	assert_true(name_is_map(documented(text, "| map |", 3)));
+	(void)snprintf(grammar, sizeof(grammar), "[2-7][a-z2-7]{%d}", NAME_ID_LEN - 1);
+	assert_string_equal(documented(text, "| id of an instance", 1), grammar);
+	assert_true(name_is_id(documented(text, "| id of an instance", 2)));
+	free(page.data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -185,6 +218,7 @@ int main(void)
 		cmocka_unit_test(resource_names_read_back_as_written),
 		cmocka_unit_test(resource_names_of_no_kind_are_refused),
 		cmocka_unit_test(the_longest_resource_name_fits),
+		cmocka_unit_test(the_examples_of_docs_naming_md_follow_their_grammars),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

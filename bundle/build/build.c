@@ -37,8 +37,11 @@ static int read_file(const char *path, size_t max, uint8_t **ret, size_t *ret_n,
 	struct stat st;
 	size_t n = 0;
 
+	if (fd < 0 && errno == ENOENT)
+		return error_raise(err, ERROR_IO, "cannot open %s: no such file or directory",
+				   path);
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return error_raise_errno(err, ERROR_IO, errno, "open %s", path);
+		return error_raise_errno(err, ERROR_IO, errno, "cannot open %s", path);
 	if (!S_ISREG(st.st_mode))
 		return error_raise(err, ERROR_IO, "%s is not a regular file", path);
 	if (st.st_size < 0 || (uint64_t)st.st_size > max)
@@ -52,7 +55,7 @@ static int read_file(const char *path, size_t max, uint8_t **ret, size_t *ret_n,
 		ssize_t got = read(fd, bytes + n, (size_t)st.st_size - n);
 
 		if (got < 0)
-			return error_raise_errno(err, ERROR_IO, errno, "read %s", path);
+			return error_raise_errno(err, ERROR_IO, errno, "cannot read %s", path);
 		if (got == 0)
 			break;
 		n += (size_t)got;

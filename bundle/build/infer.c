@@ -84,6 +84,10 @@ static const struct {
 /* Old objects name several programs of a section "xdp/one"; these attach as "xdp" does. */
 static const char *const plain_prefixes[] = { "xdp/", "xdp.frags/", "tc/", "classifier/" };
 
+/* Programs that entries of a device or CPU map run: no hook is theirs. */
+static const char *const of_maps[] = { "xdp/devmap", "xdp/cpumap", "xdp.frags/devmap",
+				       "xdp.frags/cpumap" };
+
 static void append_part(struct str *s, const char *text, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -158,8 +162,10 @@ const char *infer_hook(struct arena *arena, const char *section)
 		    section[n] == '/' && section[n + 1] != '\0')
 			return expand(arena, sections[i].pattern, section + n + 1);
 	}
-	if (strcmp(section, "xdp/devmap") == 0 || strcmp(section, "xdp/cpumap") == 0)
-		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(of_maps); i++) {
+		if (strcmp(section, of_maps[i]) == 0)
+			return NULL;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(plain_prefixes); i++) {
 		if (strncmp(section, plain_prefixes[i], strlen(plain_prefixes[i])) == 0)
 			return expand(arena, plain_prefixes[i][0] == 'x' ? "xdp:*" : "tc:*", "");

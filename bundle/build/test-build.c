@@ -118,6 +118,8 @@ static void section_names_of_old_and_new_style_are_understood(void **state)
 		{ "uprobe/libc.so.6:malloc", "uprobe:*:malloc" },
 		{ "uprobe//bin/a=b:main+0x10", "uprobe:/bin/a%3Db:main+0x10" },
 		{ "xdp/devmap", NULL },
+		{ "xdp.frags/devmap", NULL },
+		{ "xdp.frags/cpumap", NULL },
 		{ "fentry/do_exit", NULL },
 		{ "kprobe/do_exit", NULL },
 		{ "uretprobe//bin/sh:main", NULL },
