@@ -27,6 +27,10 @@ int bundle_file_read(const char *path, struct bundle_file *ret, struct error *er
 	r = file_read(path, BUNDLE_SIZE_MAX, &file.bytes, &file.size, err);
 	if (r < 0)
 		return r;
+	if (file.size == 0) {
+		bundle_file_done(&file);
+		return error_raise(err, ERROR_BUNDLE_MALFORMED, "%.200s is empty", path);
+	}
 	digest_compute(file.bytes, file.size, &file.digest);
 	*ret = file;
 	return 0;

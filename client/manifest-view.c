@@ -106,6 +106,14 @@ static int print_maps(const struct cli *cli, const Bpfleet__V1__Manifest *manife
 	return cli_flush(sheet, err);
 }
 
+/* Without a default in bundle.yaml the variable keeps the value that it has in the object. */
+static const char *default_text(const Bpfleet__V1__ParameterSpec *parameter)
+{
+	if (parameter->required)
+		return "(required)";
+	return parameter->default_value[0] == '\0' ? "(as compiled)" : parameter->default_value;
+}
+
 static int print_parameters(const struct cli *cli, const Bpfleet__V1__Manifest *manifest,
 			    struct error *err)
 {
@@ -128,7 +136,7 @@ static int print_parameters(const struct cli *cli, const Bpfleet__V1__Manifest *
 		sheet_text(sheet, enum_text(&bpfleet__v1__parameter_type__descriptor,
 					    (int)parameter->type));
 		sheet_textf(sheet, "%u", parameter->size_bytes);
-		sheet_text(sheet, parameter->required ? "(required)" : parameter->default_value);
+		sheet_text(sheet, default_text(parameter));
 		sheet_text(sheet, parameter->min);
 		sheet_text(sheet, parameter->max);
 		sheet_text(sheet, parameter->description);

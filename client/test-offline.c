@@ -285,6 +285,7 @@ static void only_bundles_are_signed(void **state)
 	(void)state;
 	write_text("note", "not a bundle at all, only a note\n");
 	assert_contains(expect(1, "bundle sign -s @a.key @note")->err, "BUNDLE_MALFORMED");
+	assert_contains(expect(1, "bundle verify -p @a.pub /dev/null")->err, "/dev/null is empty");
 	assert_contains(expect(1, "bundle sign -s @a.key @nothing")->err,
 			"/nothing: no such file or directory");
 	assert_contains(expect(1, "bundle sign -s @a.pub @x.bpfb")->err, "KEY_MALFORMED");
@@ -376,6 +377,7 @@ static void inspection_says_that_nothing_was_verified(void **state)
 	assert_null(strstr(p->out, "NOT VERIFIED"));
 	assert_contains(p->out, "signed by");
 	assert_contains(p->out, "PROGRAM");
+	assert_contains(p->out, "(as compiled)");
 	assert_contains(p->out, "MAP");
 	p = expect(0, "--output json bundle inspect @look.bpfb");
 	assert_contains(p->err, "not verified");
