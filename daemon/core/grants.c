@@ -79,8 +79,8 @@ int serve_grant_map(struct request *request, ProtobufCMessage **ret_response, st
 		return r;
 	if (events != (strcmp(map->type, "ringbuf") == 0))
 		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED,
-				   events ? "'%s' is a %s; only ring buffers have events"
-					  : "'%s' is a %s: stream its events instead",
+				   events ? "map '%s' is of type %s; only ring buffers have events"
+					  : "map '%s' is of type %s: stream its events instead",
 				   map->name, map->type);
 	r = fill_grant(request, instance, map, &reply, err);
 	if (r >= 0)

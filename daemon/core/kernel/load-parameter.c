@@ -2,8 +2,11 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/str.h"
 #include "bundle/parameter.h"
 #include "daemon/core/kernel/load-private.h"
+
+#define MISTYPED_MAX 3U /* letters of a name */
 
 static size_t find_spec(const Bpfleet__V1__Manifest *manifest, const char *name)
 {
@@ -12,6 +15,26 @@ static size_t find_spec(const Bpfleet__V1__Manifest *manifest, const char *name)
 			return i;
 	}
 	return SIZE_MAX;
+}
+
+static int unknown(const Bpfleet__V1__Manifest *manifest, const char *name, struct error *err)
+{
+	const unsigned int third = (unsigned int)strnlen(name, 64) / 3;
+	unsigned int best = (third < 1 ? 1 : third > MISTYPED_MAX ? MISTYPED_MAX : third) + 1;
+	const char *near = NULL;
+
+	for (size_t i = 0; i < manifest->n_parameters; i++) {
+		const unsigned int distance = str_distance(name, manifest->parameters[i]->name);
+
+		if (distance < best) {
+			best = distance;
+			near = manifest->parameters[i]->name;
+		}
+	}
+	return error_raise(err, ERROR_INVALID_PARAMETER,
+			   "the bundle has no parameter '%.64s'%s%s%s", name,
+			   near == NULL ? "" : "; did you mean '", near == NULL ? "" : near,
+			   near == NULL ? "" : "'?");
 }
 
 static int read_one(struct load *load, size_t i, const char *text, struct error *err)
@@ -46,8 +69,7 @@ int load_parameters_read(struct load *load, struct error *err)
 		const size_t at = find_spec(manifest, given->name);
 
 		if (at == SIZE_MAX)
-			return error_raise(err, ERROR_INVALID_PARAMETER,
-					   "the bundle has no parameter '%.64s'", given->name);
+			return unknown(manifest, given->name, err);
 		if (load->parameters[at] != NULL)
 			return error_raise(err, ERROR_INVALID_PARAMETER,
 					   "parameter '%s' is given twice", given->name);

@@ -154,6 +154,7 @@ static void wrong_parameters_are_refused(void **state)
 							 { "answer", "many" },
 							 { "answer", "99" },
 							 { "label", "far too long a text" } };
+	static const struct kernel_parameter mistyped = { "anwser", "1" };
 	static const struct kernel_parameter twice[] = { { "answer", "1" }, { "answer", "2" } };
 	struct kernel_load_options options = { .n_parameters = 1 };
 	struct fixture fixture;
@@ -168,6 +169,9 @@ static void wrong_parameters_are_refused(void **state)
 		assert_int_equal(load_error(&options, &err), ERROR_INVALID_PARAMETER);
 		assert_non_null(strstr(err.message, wrong[i].name));
 	}
+	options.parameters = &mistyped;
+	assert_int_equal(load_error(&options, &err), ERROR_INVALID_PARAMETER);
+	assert_non_null(strstr(err.message, "'anwser'; did you mean 'answer'?"));
 	options.parameters = twice;
 	options.n_parameters = 2;
 	assert_int_equal(load_error(&options, &err), ERROR_INVALID_PARAMETER);
