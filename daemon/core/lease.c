@@ -236,6 +236,22 @@ static int duplicate(int fd, int *ret, struct error *err)
 	return 0;
 }
 
+/* What is recorded and not pinned is on its way back, or failed to come back. */
+static int open_pin(struct core *core, const struct kernel_pin *pin, bool readonly, int *ret,
+		    struct error *err)
+{
+	struct error cause = { 0 };
+	int r = kernel_pin_open(core->pins, pin, readonly, ret, &cause);
+
+	if (r >= 0)
+		return r;
+	if (cause.code == ERROR_NOT_FOUND)
+		return error_raise(err, ERROR_INSTANCE_NOT_READY, "instance %s is not loaded now",
+				   pin->instance);
+	*err = cause;
+	return r;
+}
+
 int instance_program_fd(struct core *core, const char *id, uint32_t ordinal, int *ret,
 			struct error *err)
 {
@@ -247,7 +263,7 @@ int instance_program_fd(struct core *core, const char *id, uint32_t ordinal, int
 	if (held != NULL)
 		return duplicate(ordinal < held->n_programs ? held->program_fds[ordinal] : -1, ret,
 				 err);
-	return kernel_pin_open(core->pins, &pin, false, ret, err);
+	return open_pin(core, &pin, false, ret, err);
 }
 
 int instance_map_fd(struct core *core, const char *id, uint32_t ordinal, bool readonly, int *ret,
@@ -263,5 +279,5 @@ int instance_map_fd(struct core *core, const char *id, uint32_t ordinal, bool re
 		fds = readonly ? held->readonly_fds : held->map_fds;
 		return duplicate(ordinal < held->n_maps ? fds[ordinal] : -1, ret, err);
 	}
-	return kernel_pin_open(core->pins, &pin, readonly, ret, err);
+	return open_pin(core, &pin, readonly, ret, err);
 }

@@ -63,7 +63,7 @@ void lease_session_ended(struct core *core, const struct session *session);
 
 /*
  * An fd of a program or map of any instance, the caller's to close: from the lease, or from its
- * pin. Errors: NOT_FOUND, KERNEL_REFUSED.
+ * pin. Errors: NOT_FOUND, INSTANCE_NOT_READY (its pins are not there), KERNEL_REFUSED.
  */
 _must_check_ int instance_program_fd(struct core *core, const char *id, uint32_t ordinal, int *ret,
 				     struct error *err);

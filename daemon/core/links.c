@@ -36,6 +36,9 @@ int instance_follow_links(struct core *core, struct store_tx *tx, const char *id
 	r = store_instance_get(core->store, id, &instance, err);
 	if (r < 0)
 		return r;
+	/* What is not loaded stays what it is, whatever becomes of its links. */
+	if (instance->state < INSTANCE_READY || instance->state > INSTANCE_DEGRADED)
+		return 0;
 	state = instance_state_of_links(&census);
 	if (instance->state == (uint32_t)state && instance->reason[0] == '\0')
 		return 0;
@@ -55,8 +58,15 @@ int links_set_all(struct core *core, struct store_tx *tx, const char *instance,
 
 		r = store_link_list(core->store, &filter, after[0] == '\0' ? NULL : after, 256,
 				    &rows, &n, err);
-		for (size_t i = 0; r >= 0 && i < n; i++)
-			r = store_link_set_state(tx, rows[i].id, state, reason, err);
+		for (size_t i = 0; r >= 0 && i < n; i++) {
+			struct store_link row = rows[i];
+
+			row.state = state;
+			row.reason = reason;
+			row.kernel_id = 0;
+			row.attached_at_ns = 0;
+			r = store_link_update(tx, &row, err);
+		}
 		if (r < 0)
 			return r;
 		if (n > 0)

@@ -310,6 +310,9 @@ static int mark_loading(struct core *core, const char *id, struct error *err)
 	int r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
 
 	if (r >= 0)
+		r = links_set_all(core, &tx, id, LINK_PENDING_TARGET,
+				  "the instance is being loaded", err);
+	if (r >= 0)
 		r = store_instance_set_state(&tx, id, INSTANCE_LOADING, NULL, err);
 	return r < 0 ? r : store_tx_commit(&tx, err);
 }

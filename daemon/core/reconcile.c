@@ -212,9 +212,10 @@ static int settle_instance(struct core *core, const struct store_instance *row, 
 		return revoke_begin(core, row, err);
 	if (r < 0)
 		return r;
-	if (r > 0)
+	/* One that was being loaded has links that no row describes. */
+	if (r > 0 && row->state >= INSTANCE_READY && row->state <= INSTANCE_DEGRADED)
 		return adopt_links(core, row->id, err);
-	if (same_boot)
+	if (same_boot && r == 0)
 		log_warning("pins of instance %s are gone: loading it again", row->id);
 	return reapply_begin(core, row, err);
 }
