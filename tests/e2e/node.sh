@@ -197,7 +197,7 @@ node_cleanup() {
 		tail -40 "$WORK/daemon.log" >&2
 	fi
 	[ -z "$NODE_CGROUP" ] || rmdir "$NODE_CGROUP"
-	while umount "$WORK/bpffs" 2>/dev/null; do :; done
+	awk -v work="$WORK/" 'index($2, work) == 1 { print $2 }' /proc/mounts | tac | xargs -r umount
 	[ -n "${NODE_KEEP:-}" ] || rm -rf "$WORK"
 	exit "$status"
 }
