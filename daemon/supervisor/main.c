@@ -25,9 +25,8 @@ static int run(const struct config *config, const char *config_path, struct erro
 {
 	const struct sandbox_identity identity = { .caps = SANDBOX_CAPS_SUPERVISOR };
 	struct host host;
-	int r;
+	int r = host_prepare(config, &host, err);
 
-	r = host_prepare(config, &host, err);
 	if (r == 0)
 		r = sandbox_become(&identity, err);
 	if (r == 0)
@@ -66,15 +65,12 @@ int main(int argc, char **argv)
 		else
 			action = option;
 	}
-	if (action == '?' || optind != argc) {
-		(void)fprintf(stderr, usage, CONFIG_PATH_DEFAULT);
-		return 2;
+	if (action == '?' || action == 'h' || optind != argc) {
+		(void)fprintf(action == 'h' ? stdout : stderr, usage, CONFIG_PATH_DEFAULT);
+		return action == 'h' ? 0 : 2;
 	}
-	if (action == 'h' || action == 'v') {
-		if (action == 'h')
-			(void)printf(usage, CONFIG_PATH_DEFAULT);
-		else
-			(void)printf("bpfleetd %s\n", BPFLEET_VERSION);
+	if (action == 'v') {
+		(void)printf("bpfleetd %s\n", BPFLEET_VERSION);
 		return 0;
 	}
 	r = config_load(path, &config, &err);
