@@ -258,12 +258,6 @@ static void stop_child(struct child *child)
 	child_signal(child, SIGTERM);
 }
 
-static void earlier(uint64_t *deadline, uint64_t candidate)
-{
-	if (candidate < *deadline)
-		*deadline = candidate;
-}
-
 /* Who was told to stop and has not gets no more time; else: when that will be. */
 static void check_patience(struct child *child, uint64_t *deadline)
 {
@@ -271,8 +265,8 @@ static void check_patience(struct child *child, uint64_t *deadline)
 		return;
 	if (child->kill_at <= clock_monotonic_ns())
 		child_signal(child, SIGKILL);
-	else
-		earlier(deadline, child->kill_at);
+	else if (child->kill_at < *deadline)
+		*deadline = child->kill_at;
 }
 
 /* Brings what runs to what should run; returns when to look again. False: all have stopped. */
