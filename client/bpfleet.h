@@ -333,7 +333,10 @@ struct bpfleet_load_options {
 	uint64_t lease_ttl_ns;
 	/* A real run of the verifier, nothing is kept. */
 	bool validate_only;
-	/* Also attach the programs to their default hooks, all or nothing. */
+	/*
+	 * Also attach the programs to their default hooks, all or nothing. HOOK_NOT_ALLOWED where
+	 * one of them is a uprobe: attach those with bpfleet_attach().
+	 */
 	bool attach_defaults;
 };
 #define BPFLEET_LOAD_OPTIONS_INIT                                                            \
