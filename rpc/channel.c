@@ -17,8 +17,8 @@
 #include "rpc/internal.h"
 #include "rpc/status.h"
 
-#define MAX_MESSAGE_DEFAULT (16U * 1024U * 1024U)
-#define MAX_METADATA_BYTES (16 * 1024)
+#define MAX_MESSAGE_DEFAULT ((size_t)16 << 20)
+#define MAX_METADATA_BYTES ((size_t)16 << 10)
 #define RECONNECT_MIN_MS 20
 #define RECONNECT_MAX_MS 2000
 /* A server that restarts lets connections wait in its socket: an attempt is not given up early. */
