@@ -39,6 +39,15 @@ static int page_start(struct request *request, uint32_t page_size, const char *t
 	return 0;
 }
 
+/* The same, where the rows' key is an id. */
+static int page_start_by_id(struct request *request, uint32_t page_size, const char *token,
+			    struct page *page, struct error *err)
+{
+	if (token[0] != '\0' && !name_is_id(token))
+		return error_raise(err, ERROR_INVALID_PAGE_TOKEN, "no page_token of ours");
+	return page_start(request, page_size, token, page, err);
+}
+
 static char *page_token(const struct page *page)
 {
 	return convert_text(page->request->arena, page->more ? page->token : "");
@@ -53,6 +62,8 @@ static int parse_position(char *token, struct store_position *ret, struct error 
 	if (slash == NULL || str_to_u64(slash + 1, UINT32_MAX, &ordinal) < 0)
 		return error_raise(err, ERROR_INVALID_PAGE_TOKEN, "no page_token of ours");
 	*slash = '\0';
+	if (!name_is_id(token))
+		return error_raise(err, ERROR_INVALID_PAGE_TOKEN, "no page_token of ours");
 	*ret = (struct store_position){ token, (uint32_t)ordinal };
 	return 0;
 }
@@ -184,7 +195,7 @@ int serve_list_instances(struct request *request, ProtobufCMessage **ret_respons
 	struct resource_name bundle;
 	uint32_t version[3];
 	struct page page;
-	int r = page_start(request, message->page_size, message->page_token, &page, err);
+	int r = page_start_by_id(request, message->page_size, message->page_token, &page, err);
 
 	if (r >= 0 && message->bundle[0] != '\0') {
 		r = resource_parse_kind(message->bundle, RESOURCE_BUNDLE, &bundle, err);
@@ -467,7 +478,7 @@ int serve_list_links(struct request *request, ProtobufCMessage **ret_response, s
 	_cleanup_free_ struct store_instance *instance = NULL;
 	struct store_link_filter filter = { 0 };
 	struct page page;
-	int r = page_start(request, message->page_size, message->page_token, &page, err);
+	int r = page_start_by_id(request, message->page_size, message->page_token, &page, err);
 
 	if (r >= 0)
 		r = parse_instance_filter(request, message->instance, &instance, err);
