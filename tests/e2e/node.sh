@@ -190,6 +190,7 @@ node_finish() {
 node_cleanup() {
 	local status=$?
 	set +e
+	jobs -p | grep -vx "${supervisor_pid:-0}" | xargs -r kill -9 2>/dev/null
 	node_stop
 	[ -z "$peer_pid" ] || { kill "$peer_pid" 2>/dev/null; wait "$peer_pid" 2>/dev/null; }
 	if [ "$status" -ne 0 ] && [ -s "$WORK/daemon.log" ]; then
