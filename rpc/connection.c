@@ -18,6 +18,9 @@
  * more than this on top of twice that many does not. */
 #define CALLS_SLACK 16U
 
+/* For GOAWAY and the last answer to reach a client that is being left. */
+#define LINGER_MS 200
+
 /* ---- services */
 
 static const ProtobufCMethodDescriptor *descriptor_find(const ProtobufCServiceDescriptor *service,
@@ -103,6 +106,7 @@ static void connection_check_end(struct rpc_connection *connection)
 	if (!connection->closed || !connection->shutdown_done || connection->accept.posted ||
 	    connection->n_calls > 0)
 		return;
+	rpc_timer_cancel(TAKE_PTR(connection->linger));
 	rpc_loop_leave(connection->loop, &connection->member);
 	if (connection->options.on_closed != NULL)
 		connection->options.on_closed(connection, connection->user);
@@ -132,6 +136,33 @@ static void closed(struct rpc_event *event, bool ok)
 	connection_check_end(connection);
 }
 
+static void connection_linger(struct rpc_connection *connection);
+
+static void lingered(void *arg)
+{
+	struct rpc_connection *connection = arg;
+
+	connection->linger = NULL;
+	if (connection->n_calls > 0 || connection->closing)
+		return;
+	if (rpc_pump_is_idle(connection->pump))
+		rpc_connection_close(connection);
+	else
+		connection_linger(connection);
+}
+
+/*
+ * gRPC itself waits for the client to answer, and one that makes no call does not even look.
+ * Without memory the end of the drain closes the connection.
+ */
+static void connection_linger(struct rpc_connection *connection)
+{
+	if (connection->shutdown_asked && !connection->closing && connection->n_calls == 0 &&
+	    connection->linger == NULL)
+		connection->linger =
+			rpc_loop_after(connection->loop, LINGER_MS, lingered, connection);
+}
+
 void rpc_connection_drain(struct rpc_connection *connection)
 {
 	if (connection->shutdown_asked)
@@ -140,6 +171,7 @@ void rpc_connection_drain(struct rpc_connection *connection)
 	RPC_HAND_OVER(&connection->shutdown_event);
 	grpc_server_shutdown_and_notify(connection->server, rpc_loop_queue(connection->loop),
 					&connection->shutdown_event);
+	connection_linger(connection);
 }
 
 void rpc_connection_close(struct rpc_connection *connection)
@@ -157,6 +189,7 @@ void rpc_connection_close(struct rpc_connection *connection)
 void rpc_connection_call_ended(struct rpc_connection *connection)
 {
 	connection->n_calls--;
+	connection_linger(connection);
 	connection_check_end(connection);
 }
 

@@ -271,6 +271,11 @@ int rpc_pump_open(struct rpc_loop *loop, int client_fd, unsigned int max_backlog
 	return 0;
 }
 
+bool rpc_pump_is_idle(const struct rpc_pump *pump)
+{
+	return pump->n_rest == 0;
+}
+
 void rpc_pump_close(struct rpc_pump *pump)
 {
 	if (pump == NULL)

@@ -26,6 +26,8 @@ _must_check_ int rpc_pump_open(struct rpc_loop *loop, int client_fd, unsigned in
 			       int *ret_grpc_fd, struct error *err);
 /* gRPC has reported one more call. */
 void rpc_pump_accepted(struct rpc_pump *pump);
+/* The client has taken all that gRPC had to say. */
+bool rpc_pump_is_idle(const struct rpc_pump *pump);
 /* Closes both sides at once. NULL is fine. */
 void rpc_pump_close(struct rpc_pump *pump);
 DEFINE_CLEANUP(struct rpc_pump, rpc_pump_close)

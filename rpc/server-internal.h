@@ -33,6 +33,7 @@ struct rpc_connection {
 	struct rpc_event shutdown_event;
 	bool shutdown_asked;
 	bool shutdown_done;
+	struct rpc_timer *linger; /* draining, and no call is left */
 	struct rpc_event closed_event;
 	bool closing;
 	bool closed;

@@ -693,6 +693,33 @@ static void drain_cancels_what_is_left_when_its_time_is_over(void **state)
 	test_server_stop(server, 0);
 }
 
+static void drain_does_not_wait_for_clients_without_calls(void **state)
+{
+	struct test_server *server = test_server_start(0, 0);
+	_cleanup_(rpc_channel_closep) struct rpc_channel *channel = NULL;
+	_cleanup_(arena_freep) struct arena *arena = arena_new(ARENA_BYTES);
+	echo_request request = BPFLEET__RPC__TEST__ECHO_REQUEST__INIT;
+	struct error error = { 0 };
+	ProtobufCMessage *message;
+	int silent = raw_connect(server);
+	uint64_t start;
+
+	(void)state;
+	assert_int_equal(rpc_channel_open(server->target, NULL, &channel, &error), 0);
+	assert_int_equal(rpc_unary(channel, ECHO, "Unary", &request.base, test_deadline(5000),
+				   arena, &message, &error),
+			 0);
+	start = clock_monotonic_ns();
+	rpc_loop_drain(server->loop, 20000);
+	for (unsigned int i = 0; i < 500 && !server->returned; i++)
+		nap(10);
+	assert_true(server->returned);
+	assert_in_range(clock_monotonic_ns() - start, 0, 3000 * NS_PER_MS);
+	assert_int_equal(server->n_closed, server->n_accepted);
+	close(silent);
+	test_server_stop(server, 0);
+}
+
 /* ---- what the client says about a server that is not there */
 
 static void reach(const char *target, struct error *error)
@@ -790,6 +817,7 @@ int main(void)
 		cmocka_unit_test(listening_replaces_a_dead_socket_and_no_other_file),
 		cmocka_unit_test(drain_lets_calls_finish_and_takes_no_more),
 		cmocka_unit_test(drain_cancels_what_is_left_when_its_time_is_over),
+		cmocka_unit_test(drain_does_not_wait_for_clients_without_calls),
 		cmocka_unit_test(client_says_why_the_daemon_is_out_of_reach),
 		cmocka_unit_test(channel_finds_the_server_again_after_a_restart),
 	};
