@@ -458,7 +458,8 @@ static void cgroup_hooks_count_what_a_cgroup_sends_and_receives(void **state)
 
 	(void)state;
 	enter_namespace();
-	(void)snprintf(folder, sizeof(folder), "%s/bpfleet-packet-count-%d", cgroup_root(), getpid());
+	(void)snprintf(folder, sizeof(folder), "%s/bpfleet-packet-count-%d", cgroup_root(),
+		       getpid());
 	assert_int_equal(mkdir(folder, 0700), 0);
 	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	assert_true(fd >= 0);

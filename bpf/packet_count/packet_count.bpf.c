@@ -280,7 +280,8 @@ static __always_inline void count_network(const struct packet *p)
 
 static __always_inline void count_packet(const struct packet *p, bool well_formed)
 {
-	/* 0 is a protocol (hop-by-hop options); 255 is reserved, and here says that there is none. */
+	/* 0 is a protocol (hop-by-hop options); 255 is reserved, and here says that there is none.
+	 */
 	__u32 protocol = p->family == other ? IPPROTO_NONE_HERE : p->protocol;
 	struct protocol_key key = { p->hook, p->family, protocol };
 	enum hook hook = p->hook;

@@ -12,8 +12,9 @@
 	}
 #define TEN(n)                                                                              \
 	PROGRAM(n##0)                                                                       \
-	PROGRAM(n##1) PROGRAM(n##2) PROGRAM(n##3) PROGRAM(n##4) PROGRAM(n##5) PROGRAM(n##6) \
-		PROGRAM(n##7) PROGRAM(n##8) PROGRAM(n##9)
+	PROGRAM(n##1)                                                                       \
+	PROGRAM(n##2) PROGRAM(n##3) PROGRAM(n##4) PROGRAM(n##5) PROGRAM(n##6) PROGRAM(n##7) \
+		PROGRAM(n##8) PROGRAM(n##9)
 
 TEN(1)
 TEN(2)
