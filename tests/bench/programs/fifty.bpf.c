@@ -17,6 +17,5 @@
 	PROGRAM(n##5) PROGRAM(n##6) PROGRAM(n##7) PROGRAM(n##8) PROGRAM(n##9)
 
 TEN(1) TEN(2) TEN(3) TEN(4) TEN(5)
-/* clang-format on */
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
