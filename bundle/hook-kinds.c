@@ -18,7 +18,8 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.target = "IFNAME",
 		.target_form = HOOK_FORM_INTERFACE,
 		.argument = { "direction", HOOK_FORM_WORD, "ingress|egress" },
-		.usage = "tc:IFNAME:ingress|egress",
+		.options = { { "priority", HOOK_FORM_PRIORITY, NULL } },
+		.usage = "tc:IFNAME:ingress|egress[,priority=N]",
 	},
 	[HOOK_CGROUP_SKB] = {
 		.name = "cgroup_skb",
@@ -26,7 +27,8 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.target = "/PATH",
 		.target_form = HOOK_FORM_PATH,
 		.argument = { "direction", HOOK_FORM_WORD, "ingress|egress" },
-		.usage = "cgroup_skb:/PATH:ingress|egress",
+		.options = { { "priority", HOOK_FORM_PRIORITY, NULL } },
+		.usage = "cgroup_skb:/PATH:ingress|egress[,priority=N]",
 	},
 	[HOOK_TRACEPOINT] = {
 		.name = "tracepoint",

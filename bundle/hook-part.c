@@ -203,6 +203,23 @@ static int check_pid(const char *text, const char *what, struct error *err)
 	return 0;
 }
 
+/* In canonical spelling: decimal, without leading zeros. */
+static int settle_priority(struct hook_part *part, const char *what, struct error *err)
+{
+	uint64_t priority;
+	char *text = NULL;
+
+	if (part->plain[0] < '0' || part->plain[0] > '9' ||
+	    str_to_u64(part->plain, UINT16_MAX, &priority) < 0)
+		return error_raise(err, ERROR_INVALID_HOOK,
+				   "%s must be a number from 0 to 65535; lower runs first", what);
+	if (asprintf(&text, "%llu", (unsigned long long)priority) < 0)
+		return out_of_memory(err);
+	free(part->plain);
+	part->plain = text;
+	return 0;
+}
+
 /* Whether a word of "one|two" equals the text, or matches it if that is a pattern. */
 static int check_words(const struct hook_part *part, const char *words, const char *what,
 		       struct error *err)
@@ -238,6 +255,8 @@ static int settle_form(struct hook_part *part, enum hook_form form, const char *
 		return check_pid(part->plain, what, err);
 	case HOOK_FORM_WORD:
 		return check_words(part, words, what, err);
+	case HOOK_FORM_PRIORITY:
+		return settle_priority(part, what, err);
 	case HOOK_FORM_NONE:
 		break;
 	}

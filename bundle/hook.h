@@ -36,6 +36,7 @@ enum hook_form {
 	HOOK_FORM_SYMBOL,    /* an ELF symbol, or symbol+OFFSET, at most 511 bytes */
 	HOOK_FORM_PID,	     /* 1..4194304 */
 	HOOK_FORM_WORD,	     /* one of a list of words */
+	HOOK_FORM_PRIORITY,  /* 0..65535; lower runs first */
 };
 
 #define HOOK_OPTIONS_MAX 4

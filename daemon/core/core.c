@@ -15,6 +15,7 @@
 #include "daemon/config/policy.h"
 #include "daemon/core/jobs.h"
 #include "daemon/core/kernel/load.h"
+#include "daemon/core/kernel/order.h"
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/reconcile.h"
@@ -411,7 +412,11 @@ int core_start(struct core *core, const struct core_options *options, struct err
 	core->started_at_ns = clock_realtime_ns();
 	core->chores = (struct loop_timer){ .deadline = UINT64_MAX, .due = on_chores };
 	core->retry = (struct loop_timer){ .deadline = UINT64_MAX, .due = on_retry };
-	core->kernel = (struct kernel_context){ .tracepoint_id = tracepoint_id, .user = core };
+	core->kernel = (struct kernel_context){ .tracepoint_id = tracepoint_id,
+						.user = core,
+						.order = order_new() };
+	if (core->kernel.order == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "start");
 	if (sodium_init() < 0)
 		return error_raise(err, ERROR_INTERNAL, "libsodium does not start");
 	kernel_init();
@@ -469,4 +474,5 @@ void core_done(struct core *core)
 	policy_free(core->policy);
 	config_free(core->config);
 	loop_free(core->loop);
+	order_free(core->kernel.order);
 }

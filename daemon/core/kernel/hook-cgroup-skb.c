@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "daemon/core/kernel/hook-kind.h"
+#include "daemon/core/kernel/order.h"
 
 static enum bpf_attach_type direction(const struct kernel_attach *attach)
 {
@@ -124,22 +125,30 @@ static int open_cgroup(const struct kernel_attach *attach, int *ret_fd, struct e
 static int attach_cgroup_skb(const struct kernel_attach *attach, int *ret_fd, struct error *err)
 {
 	_cleanup_close_ int cgroup = -1;
+	struct stat st;
 	int fd, r;
 
 	r = open_cgroup(attach, &cgroup, err);
 	if (r < 0)
 		return r;
-	fd = bpf_link_create(attach->program_fd, cgroup, direction(attach), NULL);
+	fd = fstat(cgroup, &st) < 0
+		     ? -errno
+		     : order_link_create(attach, direction(attach), cgroup, st.st_ino);
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;
 	}
-	if (errno == EPERM)
+	if (fd == -EPERM)
 		return error_raise_errno(
-			err, ERROR_HOOK_BUSY, errno,
+			err, ERROR_HOOK_BUSY, -fd,
 			"cgroup %s, or one above it, has a program that allows no other",
 			hook_target(attach->hook));
-	return hook_raise_attach(attach, errno, err);
+	if (fd == -EOPNOTSUPP)
+		return error_raise(
+			err, ERROR_KERNEL_UNSUPPORTED,
+			"this kernel runs the programs of a cgroup in the order they were "
+			"attached: attach those of a lower priority number first");
+	return hook_raise_attach(attach, -fd, err);
 }
 
 static int compare_cgroup_skb(const struct kernel_attach *attach, int link_fd,

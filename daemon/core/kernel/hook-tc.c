@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "daemon/core/kernel/hook-kind.h"
+#include "daemon/core/kernel/order.h"
 
 static enum bpf_attach_type direction(const struct kernel_attach *attach)
 {
@@ -35,19 +36,19 @@ static int attach_tcx(const struct kernel_attach *attach, int *ret_fd, struct er
 	r = netdev_index(name, &ifindex, err);
 	if (r < 0)
 		return r;
-	fd = bpf_link_create(attach->program_fd, (int)ifindex, direction(attach), NULL);
+	fd = order_link_create(attach, direction(attach), (int)ifindex, ifindex);
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;
 	}
-	if (errno == EEXIST)
-		return error_raise_errno(err, ERROR_HOOK_BUSY, errno,
+	if (fd == -EEXIST)
+		return error_raise_errno(err, ERROR_HOOK_BUSY, -fd,
 					 "this program is attached there already");
-	if (errno == ERANGE)
-		return error_raise_errno(err, ERROR_LIMIT_EXCEEDED, errno,
+	if (fd == -ERANGE)
+		return error_raise_errno(err, ERROR_LIMIT_EXCEEDED, -fd,
 					 "interface %s has as many tc programs as the kernel runs",
 					 name);
-	return hook_raise_attach(attach, errno, err);
+	return hook_raise_attach(attach, -fd, err);
 }
 
 static int compare_tcx(const struct kernel_attach *attach, int link_fd,

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "daemon/core/kernel/hook-kind.h"
+#include "daemon/core/kernel/order.h"
 
 static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_XDP] = &hook_xdp,
@@ -53,6 +54,9 @@ int hook_raise_attach(const struct kernel_attach *attach, int sys_errno, struct 
 		break;
 	case ENOMEM:
 		code = ERROR_OUT_OF_MEMORY;
+		break;
+	case ESTALE:
+		code = ERROR_HOOK_BUSY;
 		break;
 	case EMFILE:
 	case ENFILE:
@@ -140,6 +144,8 @@ static int describe_fd(const struct kernel_attach *attach, int fd, struct kernel
 	*ret = view;
 	if (ret_id != NULL)
 		*ret_id = info.id;
+	if (ret_id != NULL && attach->context != NULL)
+		order_learn(attach->context->order, attach->hook, &info);
 	return 0;
 }
 
@@ -189,6 +195,8 @@ int kernel_detach(const struct kernel_attach *attach, struct kernel_link *link, 
 {
 	int r = 0;
 
+	if (attach->context != NULL)
+		order_forget(attach->context->order, link->id);
 	if (link->form == KERNEL_LINK_CLSACT)
 		r = clsact_detach(attach, err);
 	else if (link->fd >= 0 && ops_of(attach)->detachable && bpf_link_detach(link->fd) < 0 &&

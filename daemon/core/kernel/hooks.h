@@ -13,6 +13,7 @@
 
 struct error;
 struct hook;
+struct order;
 
 /* What hooks need from the process around them. Borrowed; may be shared by threads. */
 struct kernel_context {
@@ -22,6 +23,8 @@ struct kernel_context {
 	void *user;
 	/* Use clsact filters for tc even where tcx works. */
 	bool force_clsact;
+	/* Places of our links where a hook runs several; NULL: each new one runs last. */
+	struct order *order;
 };
 
 /* What the resolver found for a uprobe; core opens the file itself and compares. */

@@ -8,8 +8,15 @@
 
 #include "base/error.h"
 #include "daemon/core/kernel/hook-kind.h"
+#include "daemon/core/kernel/order.h"
 
-#define CLSACT_PRIORITY 48919
+/* tc counts from 1, up to 65535. */
+static uint32_t priority_of(const struct kernel_attach *attach)
+{
+	const uint32_t priority = order_priority(attach->hook);
+
+	return priority < UINT16_MAX ? priority + 1 : UINT16_MAX;
+}
 
 /* FNV-1a, 32 bits (http://www.isthe.com/chongo/tech/comp/fnv/). */
 static uint32_t handle_of(const char *link)
@@ -40,7 +47,7 @@ static int place(const struct kernel_attach *attach, struct bpf_tc_hook *hook,
 	*opts = (struct bpf_tc_opts){
 		.sz = sizeof(*opts),
 		.handle = handle_of(attach->link),
-		.priority = CLSACT_PRIORITY,
+		.priority = priority_of(attach),
 	};
 	return 0;
 }
