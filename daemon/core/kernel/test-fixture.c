@@ -36,6 +36,8 @@ struct place place;
 
 /* ---- bundles */
 
+const char *fixture_folder = BPFLEET_FIXTURES;
+
 static void *take(struct fixture *fixture, size_t size)
 {
 	void *memory = arena_alloc(fixture->arena, size);
@@ -55,7 +57,7 @@ static void read_file(struct fixture *fixture, const char *name, ProtobufCBinary
 	struct stat st;
 	_cleanup_close_ int fd = -1;
 
-	(void)snprintf(path, sizeof(path), "%s/%s.bpf.o", BPFLEET_FIXTURES, name);
+	(void)snprintf(path, sizeof(path), "%s/%s.bpf.o", fixture_folder, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_int_equal(fstat(fd, &st), 0);
@@ -369,7 +371,7 @@ static void make_network(void)
 }
 
 /* In the child: everything that ends with it. */
-static int enter(enum place_role role, const char *root)
+static int enter(enum place_role role, const char *root, bool (*prepare)(void))
 {
 	const bool drop = role != PLACE_ROOT;
 	struct error err = { 0 };
@@ -408,6 +410,8 @@ static int enter(enum place_role role, const char *root)
 	if (send_fd < 0)
 		return cannot("make a socket");
 	make_network();
+	if (prepare != NULL && !prepare())
+		return cannot("prepare");
 	if (drop && !drop_privileges())
 		return cannot("drop privileges");
 	if (role == PLACE_CORE && sandbox_enter_core(&err) < 0) {
@@ -424,7 +428,24 @@ enum place_role place_role(int argc, char **argv)
 	return strcmp(argv[1], "core") == 0 ? PLACE_CORE : PLACE_CAPS;
 }
 
+/* A process that was killed leaves its group a little later. */
+static int remove_cgroup(void)
+{
+	int r = rmdir(place.cgroup);
+
+	for (int i = 0; r < 0 && errno == EBUSY && i < 400; i++) {
+		(void)usleep(5000);
+		r = rmdir(place.cgroup);
+	}
+	return r;
+}
+
 int place_run(enum place_role role, int (*run)(void))
+{
+	return place_run_prepared(role, NULL, run);
+}
+
+int place_run_prepared(enum place_role role, bool (*prepare)(void), int (*run)(void))
 {
 	const bool drop = role != PLACE_ROOT;
 	char root[] = "/tmp/bpfleet-test-XXXXXX";
@@ -450,12 +471,12 @@ int place_run(enum place_role role, int (*run)(void))
 	(void)fflush(NULL);
 	child = fork();
 	if (child == 0) {
-		r = enter(role, root);
+		r = enter(role, root, prepare);
 		exit(r != 0 ? r : run());
 	}
 	if (child < 0 || waitpid(child, &status, 0) < 0)
 		status = 1;
-	if (rmdir(place.cgroup) < 0 || rmdir(root) < 0) {
+	if (remove_cgroup() < 0 || rmdir(root) < 0) {
 		(void)printf("something was left behind: %s\n", error_errno_name(errno));
 		return 1;
 	}

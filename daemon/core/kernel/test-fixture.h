@@ -17,7 +17,10 @@ struct fixture {
 	Bpfleet__V1__Bundle bundle;
 };
 
-/* From fixtures/NAME.bpf.o, for each of the n names an object of that name. */
+/* Where fixture_init() finds NAME.bpf.o; first, what is built from fixtures/. */
+extern const char *fixture_folder;
+
+/* From NAME.bpf.o, for each of the n names an object of that name. */
 void fixture_init(struct fixture *fixture, const char *const *names, size_t n);
 void fixture_done(struct fixture *fixture);
 Bpfleet__V1__ProgramSpec *fixture_program(struct fixture *fixture, const char *name);
@@ -48,6 +51,9 @@ enum place_role place_role(int argc, char **argv);
  * printed, when this machine cannot do that.
  */
 int place_run(enum place_role role, int (*run)(void));
+/* The same; prepare() is called in the child when the place stands, as root and outside the
+ * sandbox. It may leave processes and sockets behind. */
+int place_run_prepared(enum place_role role, bool (*prepare)(void), int (*run)(void));
 
 /* What place_run() made; the same in every test. */
 struct place {
