@@ -200,4 +200,5 @@ const struct hook_ops hook_cgroup_skb = {
 	.attach = attach_cgroup_skb,
 	.compare = compare_cgroup_skb,
 	.probe = probe_cgroup_skb,
+	.update = hook_update_link,
 };

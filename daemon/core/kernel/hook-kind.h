@@ -19,6 +19,12 @@ struct hook_ops {
 		       const struct bpf_link_info *info, struct kernel_link_view *view,
 		       struct error *err);
 	void (*probe)(struct kernel_support *ret);
+	/*
+	 * Has the link run attach->program_fd if it runs old_program_fd now, with no event unseen
+	 * or seen twice; 0 or the negative errno. NULL: the kernel has no such call for these
+	 * links, and kernel_update() attaches the new program before the old one goes.
+	 */
+	int (*update)(const struct kernel_attach *attach, int old_program_fd, int link_fd);
 };
 
 extern const struct hook_ops hook_xdp;
@@ -32,6 +38,9 @@ extern const struct hook_ops hook_uprobe;
 /* Says that a link is not as it should be. */
 void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, const char *format,
 		  ...) __attribute__((format(printf, 3, 4)));
+
+/* update() of every kind that BPF_LINK_UPDATE knows: compares and swaps the program. */
+int hook_update_link(const struct kernel_attach *attach, int old_program_fd, int link_fd);
 
 /* Raises the errno of an attach where the kind has nothing better to say. */
 int hook_raise_attach(const struct kernel_attach *attach, int sys_errno, struct error *err);
@@ -56,6 +65,9 @@ _must_check_ int clsact_attach(const struct kernel_attach *attach, struct error 
 /* ret->program_id 0: there is no filter of that handle. */
 _must_check_ int clsact_describe(const struct kernel_attach *attach, struct kernel_link_view *ret,
 				 struct error *err);
+/* Puts the program in place of old_program_id, atomically for packets. */
+_must_check_ int clsact_update(const struct kernel_attach *attach, uint32_t old_program_id,
+			       struct error *err);
 _must_check_ int clsact_detach(const struct kernel_attach *attach, struct error *err);
 
 /* Whether tc attaches by tcx here; else by clsact. */

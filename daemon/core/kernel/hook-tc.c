@@ -75,4 +75,5 @@ const struct hook_ops hook_tc = {
 	.attach = attach_tcx,
 	.compare = compare_tcx,
 	.probe = probe_tc,
+	.update = hook_update_link,
 };

@@ -63,4 +63,5 @@ const struct hook_ops hook_xdp = {
 	.attach = attach_xdp,
 	.compare = compare_xdp,
 	.probe = probe_xdp,
+	.update = hook_update_link,
 };

@@ -120,6 +120,57 @@ int kernel_attach(const struct kernel_attach *attach, struct kernel_link *ret, s
 	return 0;
 }
 
+int hook_update_link(const struct kernel_attach *attach, int old_program_fd, int link_fd)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = BPF_F_REPLACE,
+		    .old_prog_fd = (uint32_t)old_program_fd);
+
+	return bpf_link_update(link_fd, attach->program_fd, &opts) < 0 ? -errno : 0;
+}
+
+/* What a link that cannot be updated says: who runs there, or that its target is gone. */
+static int raise_update(const struct kernel_attach *attach, uint32_t old_program_id, int link_fd,
+			int sys_errno, struct error *err)
+{
+	const char *text = hook_text(attach->hook);
+	struct bpf_link_info info;
+
+	if (sys_errno == ENOLINK)
+		return error_raise_errno(err, ERROR_TARGET_NOT_FOUND, sys_errno,
+					 "the target of %.200s is gone", text);
+	if (link_info(link_fd, &info, NULL) == 0 && info.prog_id != old_program_id)
+		return error_raise_errno(err, ERROR_LINK_DRIFTED, sys_errno,
+					 "program %u runs at %.200s instead of %u", info.prog_id,
+					 text, old_program_id);
+	return hook_raise_attach(attach, sys_errno, err);
+}
+
+int kernel_update(const struct kernel_attach *attach, int old_program_fd, uint32_t old_program_id,
+		  struct kernel_link *link, struct kernel_link *ret_old, struct error *err)
+{
+	const struct hook_ops *ops = ops_of(attach);
+	struct kernel_link added;
+	int r;
+
+	if (link->form == KERNEL_LINK_CLSACT) {
+		r = clsact_update(attach, old_program_id, err);
+	} else if (ops->update != NULL) {
+		r = ops->update(attach, old_program_fd, link->fd);
+		if (r < 0)
+			r = raise_update(attach, old_program_id, link->fd, -r, err);
+	} else {
+		r = kernel_attach(attach, &added, err);
+		if (r == 0) {
+			*ret_old = *link;
+			*link = added;
+			return 0;
+		}
+	}
+	if (r == 0)
+		*ret_old = KERNEL_LINK_NONE;
+	return r;
+}
+
 static int describe_fd(const struct kernel_attach *attach, int fd, struct kernel_link_view *ret,
 		       uint32_t *ret_id, struct error *err)
 {

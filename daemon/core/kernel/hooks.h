@@ -107,6 +107,19 @@ _must_check_ int kernel_adopt(const struct kernel_attach *attach, int pinned_fd,
 _must_check_ int kernel_detach(const struct kernel_attach *attach, struct kernel_link *link,
 			       struct error *err);
 
+/*
+ * Has a link run attach->program_fd (attach->program_id) in place of old_program_fd (kernel's id
+ * old_program_id), and fails if something else runs there. Where the kernel can swap the program of
+ * a link, every event is seen by one of the two; *link stays, *ret_old becomes KERNEL_LINK_NONE.
+ * Elsewhere the new program is attached beside the old one, both run, and *link becomes the new
+ * link, *ret_old the one to be detached as soon as the pin is the new link's. On failure nothing
+ * has changed. Errors: TARGET_NOT_FOUND (the target is gone), LINK_DRIFTED (another program runs
+ * there), and those of kernel_attach().
+ */
+_must_check_ int kernel_update(const struct kernel_attach *attach, int old_program_fd,
+			       uint32_t old_program_id, struct kernel_link *link,
+			       struct kernel_link *ret_old, struct error *err);
+
 /* Closes the fd and nothing else: a pinned link lives on. */
 void kernel_link_close(struct kernel_link *link);
 

@@ -186,10 +186,10 @@ static int pin_file_name(const struct kernel_pin *pin, struct file_name *ret, st
 		return r;
 	switch (pin->kind) {
 	case KERNEL_PIN_PROGRAM:
-		(void)snprintf(ret->text, sizeof(ret->text), "p_%u", pin->ordinal);
-		return 0;
 	case KERNEL_PIN_MAP:
-		(void)snprintf(ret->text, sizeof(ret->text), "m_%u", pin->ordinal);
+		(void)snprintf(
+			ret->text, sizeof(ret->text), pin->generation == 0 ? "%c_%u" : "%c_%u_%u",
+			pin->kind == KERNEL_PIN_PROGRAM ? 'p' : 'm', pin->ordinal, pin->generation);
 		return 0;
 	case KERNEL_PIN_LINK:
 		r = check_id("link", pin->link, err);
@@ -247,6 +247,35 @@ int kernel_unpin(struct kernel_pins *pins, const struct kernel_pin *pin, struct 
 	return 0;
 }
 
+static void scratch_path(struct kernel_pins *pins, struct file_name *file, struct pin_path *path)
+{
+	(void)snprintf(file->text, sizeof(file->text), SCRATCH_PREFIX "%u",
+		       atomic_fetch_add(&pins->next_scratch, 1));
+	path_through(pins, "", file->text, path);
+}
+
+int kernel_pin_swap(struct kernel_pins *pins, const struct kernel_pin *pin, int fd,
+		    struct error *err)
+{
+	struct file_name file, scratch;
+	struct pin_path path;
+	char to[sizeof(file.text) + KERNEL_PIN_ID_MAX + 2];
+	int r;
+
+	r = pin_file_name(pin, &file, err);
+	if (r < 0)
+		return r;
+	scratch_path(pins, &scratch, &path);
+	if (bpf_obj_pin(fd, path.text) < 0)
+		return raise(errno, "make", scratch.text, err);
+	(void)snprintf(to, sizeof(to), "%s/%s", pin->instance, file.text);
+	if (renameat(pins->fd, scratch.text, pins->fd, to) == 0)
+		return 0;
+	r = raise(errno, "replace", file.text, err);
+	(void)unlinkat(pins->fd, scratch.text, 0);
+	return r;
+}
+
 static int get(const char *path, uint32_t flags, int *ret_fd, const char *name, struct error *err)
 {
 	LIBBPF_OPTS(bpf_obj_get_opts, opts, .file_flags = flags);
@@ -287,7 +316,8 @@ int kernel_pins_add_instance(struct kernel_pins *pins, const char *instance, str
 /* Reads a file name of ours; anything else is KERNEL_PIN_FOREIGN. */
 static void parse_name(const char *name, struct kernel_pin_entry *entry)
 {
-	uint64_t ordinal;
+	char again[64];
+	unsigned int ordinal, generation = 0;
 
 	entry->kind = KERNEL_PIN_FOREIGN;
 	(void)snprintf(entry->name, sizeof(entry->name), "%s", name);
@@ -299,11 +329,15 @@ static void parse_name(const char *name, struct kernel_pin_entry *entry)
 		return;
 	}
 	if ((name[0] != 'p' && name[0] != 'm') ||
-	    strspn(name + 2, "0123456789") != strlen(name + 2))
+	    sscanf(name + 2, "%9u_%9u", &ordinal, &generation) < 1)
 		return;
-	if (str_to_u64(name + 2, UINT32_MAX, &ordinal) < 0)
+	/* Only what we would write: no sign, no leading zero, nothing behind. */
+	(void)snprintf(again, sizeof(again), generation == 0 ? "%c_%u" : "%c_%u_%u", name[0],
+		       ordinal, generation);
+	if (strcmp(again, name) != 0)
 		return;
-	entry->ordinal = (uint32_t)ordinal;
+	entry->ordinal = ordinal;
+	entry->generation = generation;
 	entry->kind = name[0] == 'p' ? KERNEL_PIN_PROGRAM : KERNEL_PIN_MAP;
 }
 
@@ -437,6 +471,37 @@ int kernel_pins_remove_instance(struct kernel_pins *pins, const char *instance, 
 	return 0;
 }
 
+static bool is_kept(const struct kernel_pin_entry *entry, const uint32_t *generations, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (entry->generation == generations[i])
+			return true;
+	}
+	return false;
+}
+
+int kernel_pins_keep_generations(struct kernel_pins *pins, const char *instance,
+				 const uint32_t *generations, size_t n, struct error *err)
+{
+	_cleanup_(kernel_pin_list_done) struct kernel_pin_list list = { 0 };
+	_cleanup_close_ int dir = open_dir(pins->fd, instance);
+	size_t capacity = 0;
+	int r;
+
+	if (dir < 0)
+		return errno == ENOENT ? 0 : raise(errno, "open directory of", instance, err);
+	r = list_instance(pins, instance, &list, &capacity, err);
+	for (size_t i = 0; r == 0 && i < list.n_entries; i++) {
+		if (is_kept(&list.entries[i], generations, n))
+			list.entries[i].kind = KERNEL_PIN_FOREIGN;
+	}
+	if (r == 0)
+		r = unlink_kind(dir, &list, KERNEL_PIN_PROGRAM, err);
+	if (r == 0)
+		r = unlink_kind(dir, &list, KERNEL_PIN_MAP, err);
+	return r;
+}
+
 void kernel_pin_path(const struct kernel_pins *pins, const char *instance, const char *name,
 		     char *out, size_t size)
 {
@@ -450,9 +515,7 @@ int kernel_readonly_fd(struct kernel_pins *pins, int map_fd, int *ret_fd, struct
 	struct pin_path path;
 	int r;
 
-	(void)snprintf(file.text, sizeof(file.text), SCRATCH_PREFIX "%u",
-		       atomic_fetch_add(&pins->next_scratch, 1));
-	path_through(pins, "", file.text, &path);
+	scratch_path(pins, &file, &path);
 	if (bpf_obj_pin(map_fd, path.text) < 0)
 		return raise(errno, "make", file.text, err);
 	r = get(path.text, BPF_F_RDONLY, ret_fd, file.text, err);

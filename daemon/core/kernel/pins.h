@@ -1,7 +1,7 @@
 /*
  * Our pins on bpffs, as daemon/core/PINS.md lays them out:
  *
- *     BPFFS_DIR/STORE_UUID/INSTANCE/p_PROGRAM  m_MAP  l_LINK
+ *     BPFFS_DIR/STORE_UUID/INSTANCE/p_PROGRAM[_GENERATION]  m_MAP[_GENERATION]  l_LINK
  *
  * Directories 0700, held open; nothing outside the store's directory is ever touched.
  */
@@ -42,8 +42,9 @@ enum kernel_pin_kind {
 struct kernel_pin {
 	const char *instance;
 	enum kernel_pin_kind kind;
-	uint32_t ordinal; /* of a program or map */
-	const char *link; /* our id of a link */
+	uint32_t ordinal;    /* of a program or map */
+	uint32_t generation; /* of a program or map: version of the instance, 0 the first */
+	const char *link;    /* our id of a link */
 };
 
 /*
@@ -55,6 +56,10 @@ _must_check_ int kernel_pin(struct kernel_pins *pins, const struct kernel_pin *p
 /* A pin that is not there is success. */
 _must_check_ int kernel_unpin(struct kernel_pins *pins, const struct kernel_pin *pin,
 			      struct error *err);
+/* Pins fd in place of what is pinned there, in one step: no moment without a pin. Errors:
+ * INVALID_NAME, KERNEL_REFUSED. */
+_must_check_ int kernel_pin_swap(struct kernel_pins *pins, const struct kernel_pin *pin, int fd,
+				 struct error *err);
 /* A new fd. readonly only for maps. Errors: NOT_FOUND, KERNEL_REFUSED. */
 _must_check_ int kernel_pin_open(struct kernel_pins *pins, const struct kernel_pin *pin,
 				 bool readonly, int *ret_fd, struct error *err);
@@ -67,6 +72,12 @@ _must_check_ int kernel_pins_add_instance(struct kernel_pins *pins, const char *
 _must_check_ int kernel_pins_remove_instance(struct kernel_pins *pins, const char *instance,
 					     struct error *err);
 
+/* Unpins the programs and maps of every generation of an instance that is not among those given.
+ * Errors: KERNEL_REFUSED, OUT_OF_MEMORY. */
+_must_check_ int kernel_pins_keep_generations(struct kernel_pins *pins, const char *instance,
+					      const uint32_t *generations, size_t n,
+					      struct error *err);
+
 /*
  * One entry of a listing. An instance without pins appears once, as foreign with an empty name; a
  * foreign file in the store's directory itself has an empty instance.
@@ -76,6 +87,7 @@ struct kernel_pin_entry {
 	char name[256]; /* file name: "p_0" */
 	enum kernel_pin_kind kind;
 	uint32_t ordinal;
+	uint32_t generation;
 	char link[KERNEL_PIN_ID_MAX + 1];
 };
 

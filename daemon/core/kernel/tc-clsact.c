@@ -135,6 +135,33 @@ int clsact_describe(const struct kernel_attach *attach, struct kernel_link_view 
 	return 0;
 }
 
+int clsact_update(const struct kernel_attach *attach, uint32_t old_program_id, struct error *err)
+{
+	struct kernel_attach old = *attach;
+	struct kernel_link_view view;
+	struct bpf_tc_opts at, opts;
+	struct bpf_tc_hook hook;
+	int r;
+
+	old.program_id = old_program_id;
+	r = clsact_describe(&old, &view, err);
+	if (r < 0)
+		return r;
+	if (view.state != KERNEL_LINK_ATTACHED)
+		return error_raise(err,
+				   view.state == KERNEL_LINK_DRIFTED ? ERROR_LINK_DRIFTED
+								     : ERROR_TARGET_NOT_FOUND,
+				   "%s", view.reason);
+	r = place(attach, &hook, &at, err);
+	if (r < 0)
+		return r;
+	opts = at;
+	opts.prog_fd = attach->program_fd;
+	opts.flags = BPF_TC_F_REPLACE;
+	r = bpf_tc_attach(&hook, &opts);
+	return r < 0 ? raise_attach(attach, &hook, &at, -r, err) : 0;
+}
+
 int clsact_detach(const struct kernel_attach *attach, struct error *err)
 {
 	struct kernel_link_view view;

@@ -25,7 +25,7 @@ enum { AT_XDP, AT_TC, AT_CGROUP_SKB, AT_TRACEPOINT, AT_RAW_TP, AT_TP_BTF, AT_UPR
 #define INSTANCE "inst1"
 
 static struct fixture fixture;
-static struct kernel_object *object;
+static struct kernel_object *object, *object2; /* the same, loaded twice */
 static struct kernel_pins *pins;
 static struct kernel_resolved resolved;
 
@@ -79,12 +79,17 @@ static void fire_calls(unsigned int n)
 		x = uprobe_target(x);
 }
 
-static uint64_t counted(uint32_t at)
+static uint64_t counted_by(const struct kernel_object *by, uint32_t at)
 {
 	uint64_t value = 0;
 
-	assert_int_equal(bpf_map_lookup_elem(object_map(object, "counts")->fd, &at, &value), 0);
+	assert_int_equal(bpf_map_lookup_elem(object_map(by, "counts")->fd, &at, &value), 0);
 	return value;
+}
+
+static uint64_t counted(uint32_t at)
+{
+	return counted_by(object, at);
 }
 
 /* Receiving is done by a softirq, which may be on another CPU. */
@@ -341,6 +346,99 @@ static void a_clsact_filter_stands_in_for_tcx(void **state)
 	context.force_clsact = false;
 }
 
+/* How many events the program of the other copy has seen more than before; both are asked. */
+static void assert_seen(const struct kernel_object *a, unsigned int by_a,
+			const struct kernel_object *b, unsigned int by_b,
+			const struct subject *subject)
+{
+	const uint64_t before_a = counted_by(a, subject->at), before_b = counted_by(b, subject->at);
+
+	subject->fire(10);
+	for (int i = 0; i < 200 && (counted_by(a, subject->at) < before_a + by_a ||
+				    counted_by(b, subject->at) < before_b + by_b);
+	     i++)
+		(void)usleep(5000);
+	assert_int_equal(counted_by(a, subject->at) - before_a, by_a);
+	assert_int_equal(counted_by(b, subject->at) - before_b, by_b);
+}
+
+/* From the program of one load to that of another and back; a wrong guess of what runs is refused.
+ */
+static void assert_updates(const struct subject *subject, const char *text, bool in_place)
+{
+	struct kernel_attach old = request(subject, text), new = old;
+	const struct kernel_program *program = object_program(object2, subject->program);
+	struct kernel_link link, gone = KERNEL_LINK_NONE;
+	struct error err = { 0 };
+	uint32_t id;
+
+	new.program_fd = program->fd;
+	new.program_id = program->id;
+	link = attach(&old);
+	id = link.id;
+	assert_seen(object, 10, object2, 0, subject);
+	if (kernel_update(&new, old.program_fd, old.program_id, &link, &gone, &err) < 0)
+		fail_msg("%s", err.message);
+	if (!in_place) {
+		assert_seen(object, 10, object2, 10, subject);
+		assert_true(gone.fd >= 0);
+		detach(&old, &gone);
+	} else {
+		assert_int_equal(link.id, id);
+		/* What is said to run there does not. */
+		assert_true(kernel_update(&old, old.program_fd, old.program_id, &link, &gone,
+					  &err) < 0);
+		assert_int_equal(err.code, ERROR_LINK_DRIFTED);
+	}
+	assert_int_equal(gone.fd, -1);
+	assert_seen(object, 0, object2, 10, subject);
+	assert_int_equal(state_of(&new, &link), KERNEL_LINK_ATTACHED);
+	if (kernel_update(&old, new.program_fd, new.program_id, &link, &gone, &err) < 0)
+		fail_msg("%s", err.message);
+	if (!in_place)
+		detach(&new, &gone);
+	assert_seen(object, 10, object2, 0, subject);
+	detach(&old, &link);
+	request_done(&old);
+}
+
+static void a_link_goes_from_one_program_to_another_and_back(void **state)
+{
+	char text[4200];
+
+	(void)state;
+	assert_updates(&xdp, "xdp:v1", true);
+	assert_updates(&tc, "tc:v1:ingress", true);
+	(void)snprintf(text, sizeof(text), "cgroup_skb:%s:egress", place.cgroup);
+	assert_updates(&cgroup_skb, text, true);
+	assert_updates(&tracepoint, "tracepoint:sched:sched_process_fork", false);
+	assert_updates(&raw_tp, "raw_tp:sched_process_fork", false);
+	assert_updates(&tp_btf, "tp_btf:sched_process_fork", false);
+	(void)snprintf(text, sizeof(text), "uprobe:%s:uprobe_target", place.program);
+	assert_updates(&uprobe, text, false);
+	context.force_clsact = true;
+	assert_updates(&tc, "tc:v1:ingress", true);
+	context.force_clsact = false;
+}
+
+static void a_link_whose_target_is_gone_says_so_when_it_is_updated(void **state)
+{
+	struct kernel_attach wanted;
+	struct kernel_link link, gone = KERNEL_LINK_NONE;
+	struct error err = { 0 };
+
+	(void)state;
+	place_command("ip link add w0 type veth peer name w1");
+	wanted = request(&xdp, "xdp:w1");
+	link = attach(&wanted);
+	place_command("ip link del w0");
+	assert_true(kernel_update(&wanted, wanted.program_fd, wanted.program_id, &link, &gone,
+				  &err) < 0);
+	assert_int_equal(err.code, ERROR_TARGET_NOT_FOUND);
+	detach(&wanted, &link);
+	request_done(&wanted);
+}
+
 static void an_interface_that_is_removed_shows_and_detaches(void **state)
 {
 	static const struct subject *const subjects[] = { &xdp, &tc };
@@ -585,7 +683,7 @@ static int load_all(void **state)
 				    BPFLEET__V1__PARAMETER_TYPE__PARAMETER_TYPE_UNSIGNED, 4);
 	(void)snprintf(pid, sizeof(pid), "%d", getpid());
 	options.bundle = &fixture.bundle;
-	if (kernel_load(&options, &object, &err) < 0)
+	if (kernel_load(&options, &object, &err) < 0 || kernel_load(&options, &object2, &err) < 0)
 		fail_msg("%s", err.message);
 	assert_int_equal(kernel_pins_open(place.bpffs, "store1", &pins, &err), 0);
 	assert_int_equal(kernel_pins_add_instance(pins, INSTANCE, &err), 0);
@@ -600,6 +698,7 @@ static int unload_all(void **state)
 	assert_int_equal(kernel_pins_remove_instance(pins, INSTANCE, &err), 0);
 	kernel_pins_close(pins);
 	kernel_object_free(object);
+	kernel_object_free(object2);
 	fixture_done(&fixture);
 	return 0;
 }
@@ -615,6 +714,8 @@ static int run(void)
 		cmocka_unit_test(tp_btf_lives),
 		cmocka_unit_test(uprobe_lives),
 		cmocka_unit_test(a_clsact_filter_stands_in_for_tcx),
+		cmocka_unit_test(a_link_goes_from_one_program_to_another_and_back),
+		cmocka_unit_test(a_link_whose_target_is_gone_says_so_when_it_is_updated),
 		cmocka_unit_test(an_interface_that_is_removed_shows_and_detaches),
 		cmocka_unit_test(a_cgroup_that_is_removed_shows_and_detaches),
 		cmocka_unit_test(several_programs_share_a_cgroup_and_tcx),

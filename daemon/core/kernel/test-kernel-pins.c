@@ -86,6 +86,97 @@ static void pins_are_made_opened_listed_and_removed(void **state)
 	kernel_pins_close(pins);
 }
 
+static uint32_t map_id(int fd)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	assert_int_equal(bpf_map_get_info_by_fd(fd, &info, &size), 0);
+	return info.id;
+}
+
+static bool is_alive(uint32_t id)
+{
+	const int fd = bpf_map_get_fd_by_id(id);
+
+	if (fd >= 0)
+		(void)close(fd);
+	return fd >= 0;
+}
+
+static uint32_t pinned_id(struct kernel_pins *pins, const struct kernel_pin *pin)
+{
+	struct error err = { 0 };
+	int fd = -1;
+	uint32_t id;
+
+	if (kernel_pin_open(pins, pin, false, &fd, &err) < 0)
+		return 0;
+	id = map_id(fd);
+	(void)close(fd);
+	return id;
+}
+
+static void generations_are_pinned_side_by_side_and_removed_one_by_one(void **state)
+{
+	struct kernel_pins *pins = open_pins("a-7");
+	struct kernel_pin pin = { .instance = "i1", .kind = KERNEL_PIN_MAP, .ordinal = 3 };
+	struct kernel_pin_list list;
+	struct error err = { 0 };
+	const uint32_t kept[] = { 0, 12 };
+	int map = make_map();
+
+	(void)state;
+	assert_int_equal(kernel_pins_add_instance(pins, "i1", &err), 0);
+	for (uint32_t generation = 0; generation < 14; generation++) {
+		pin.generation = generation;
+		assert_int_equal(kernel_pin(pins, &pin, map, &err), 0);
+	}
+	assert_int_equal(kernel_pins_keep_generations(pins, "i1", kept, 2, &err), 0);
+	assert_int_equal(kernel_pins_list(pins, &list, &err), 0);
+	assert_int_equal(list.n_entries, 2);
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(list.entries[i].kind, KERNEL_PIN_MAP);
+		assert_int_equal(list.entries[i].ordinal, 3);
+		assert_string_equal(list.entries[i].name,
+				    list.entries[i].generation == 12 ? "m_3_12" : "m_3");
+	}
+	kernel_pin_list_done(&list);
+	assert_int_equal(kernel_pins_keep_generations(pins, "absent", kept, 2, &err), 0);
+	assert_int_equal(kernel_pins_remove_instance(pins, "i1", &err), 0);
+	kernel_pins_close(pins);
+	(void)close(map);
+}
+
+static void a_pin_is_swapped_for_another_in_one_step(void **state)
+{
+	struct kernel_pins *pins = open_pins("a-8");
+	const struct kernel_pin pin = { .instance = "i1", .kind = KERNEL_PIN_MAP };
+	struct kernel_pin_list list;
+	struct error err = { 0 };
+	int a = make_map(), b = make_map();
+	uint32_t id;
+
+	(void)state;
+	assert_true(kernel_pin_swap(pins, &pin, a, &err) < 0);
+	assert_int_equal(kernel_pins_add_instance(pins, "i1", &err), 0);
+	assert_int_equal(kernel_pin(pins, &pin, a, &err), 0);
+	id = map_id(a);
+	(void)close(a);
+	assert_int_equal(kernel_pin_swap(pins, &pin, b, &err), 0);
+	assert_int_equal(pinned_id(pins, &pin), map_id(b));
+	/* Nothing holds the first any more. */
+	for (int i = 0; i < 200 && is_alive(id); i++)
+		(void)usleep(10000);
+	assert_false(is_alive(id));
+	assert_int_equal(kernel_pins_list(pins, &list, &err), 0);
+	assert_int_equal(list.n_entries, 1);
+	kernel_pin_list_done(&list);
+	assert_int_equal(kernel_pins_remove_instance(pins, "i1", &err), 0);
+	kernel_pins_close(pins);
+	(void)close(b);
+}
+
 static void a_read_only_fd_cannot_write_and_leaves_no_pin(void **state)
 {
 	struct kernel_pins *pins = open_pins("a-2");
@@ -211,6 +302,8 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pins_are_made_opened_listed_and_removed),
+		cmocka_unit_test(generations_are_pinned_side_by_side_and_removed_one_by_one),
+		cmocka_unit_test(a_pin_is_swapped_for_another_in_one_step),
 		cmocka_unit_test(a_read_only_fd_cannot_write_and_leaves_no_pin),
 		cmocka_unit_test(a_scratch_pin_that_a_crash_left_is_removed),
 		cmocka_unit_test(what_is_not_ours_is_listed_and_left_alone),
