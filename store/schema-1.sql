@@ -70,7 +70,7 @@ CREATE TABLE instances (
   owner TEXT NOT NULL,
   bundle_digest BLOB NOT NULL REFERENCES bundles (digest),
   durability INTEGER NOT NULL CHECK (durability BETWEEN 1 AND 3),
-  state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 6),
+  state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 9),
   reason TEXT NOT NULL,
   created_at INTEGER NOT NULL CHECK (created_at >= 0),
   loaded_at INTEGER NOT NULL CHECK (loaded_at >= 0),
@@ -247,7 +247,8 @@ SELECT p.instance, i.label, i.owner,
     FROM bundle_signatures s WHERE s.bundle = b.id) AS signed_by,
   p.name AS program, p.type, p.kernel_id, lower(hex(p.tag)) AS tag,
   CASE i.state WHEN 1 THEN 'LOADING' WHEN 2 THEN 'READY' WHEN 3 THEN 'ATTACHED'
-    WHEN 4 THEN 'DEGRADED' WHEN 5 THEN 'FAILED' WHEN 6 THEN 'UNLOADING' END AS state,
+    WHEN 4 THEN 'DEGRADED' WHEN 5 THEN 'FAILED' WHEN 6 THEN 'UNLOADING'
+    WHEN 7 THEN 'REPLACING' WHEN 8 THEN 'SOAKING' WHEN 9 THEN 'QUARANTINED' END AS state,
   i.reason,
   CASE i.durability WHEN 1 THEN 'persistent' WHEN 2 THEN 'boot' WHEN 3 THEN 'lease' END
     AS durability,
