@@ -106,6 +106,9 @@ int store_program_put(struct store_tx *tx, const struct store_program *row,
 		      struct error *err) _must_check_;
 int store_program_get(struct store *store, const char *instance, const char *name,
 		      struct store_program **ret, struct error *err) _must_check_;
+/* The program that is loaded under this id of the kernel's, not 0. NOT_FOUND: none of ours. */
+int store_program_of_kernel(struct store *store, uint32_t kernel_id, struct store_program **ret,
+			    struct error *err) _must_check_;
 /* instance NULL: of all; after NULL: from the start. */
 int store_program_list(struct store *store, const char *instance,
 		       const struct store_position *after, size_t limit,

@@ -118,6 +118,23 @@ int store_program_get(struct store *store, const char *instance, const char *nam
 	return r;
 }
 
+int store_program_of_kernel(struct store *store, uint32_t kernel_id, struct store_program **ret,
+			    struct error *err)
+{
+	_cleanup_query_ struct query q = {};
+	void *row = NULL;
+	int r;
+
+	query_start(&q, store, SQL_PROGRAM_OF_KERNEL);
+	query_u64(&q, kernel_id);
+	r = query_one(&q, &program_type, &row, err);
+	if (r == 0 && row == NULL)
+		r = error_raise(err, ERROR_NOT_FOUND, "no program has kernel id %u", kernel_id);
+	if (r == 0)
+		*ret = row;
+	return r;
+}
+
 int store_program_list(struct store *store, const char *instance,
 		       const struct store_position *after, size_t limit,
 		       struct store_program **ret_rows, size_t *ret_n, struct error *err)

@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/str.h"
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/lease.h"
+#include "daemon/core/request.h"
 #include "daemon/core/step.h"
 #include "proto/arena.h"
 
@@ -139,4 +141,31 @@ int link_removal_run(struct kernel_pins *pins, const char *instance, struct link
 		return r;
 	}
 	return kernel_detach(&removal->attach, &removal->link, err);
+}
+
+void links_name_holder(const struct request *request, struct error *err)
+{
+	_cleanup_free_ struct store_instance *instance = NULL;
+	_cleanup_free_ struct store_program *program = NULL;
+	struct error_detail *detail = err->details, *end = err->details + err->n_details;
+	struct store *store = request->core->store;
+	char name[NAME_RESOURCE_MAX + 1];
+	struct error ignored = { 0 };
+	uint64_t id;
+
+	while (detail < end && strcmp(detail->key, "holder_program_id") != 0)
+		detail++;
+	if (detail == end || str_to_u64(detail->value, UINT32_MAX, &id) < 0 ||
+	    store_program_of_kernel(store, (uint32_t)id, &program, &ignored) < 0)
+		return;
+	memmove(detail, detail + 1, (size_t)(end - detail - 1) * sizeof(*detail));
+	err->n_details--;
+	if (store_instance_get(store, program->instance, &instance, &ignored) < 0 ||
+	    !request_may_view(request, instance->bundle_name, instance->owner))
+		return;
+	resource_format_program(program->instance, program->name, name);
+	(void)snprintf(err->message + strlen(err->message),
+		       sizeof(err->message) - strlen(err->message), ": it is %s of bundle %s", name,
+		       instance->bundle_name);
+	error_detail(err, "holder", "%s", name);
 }

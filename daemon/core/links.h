@@ -9,6 +9,7 @@
 #include "store/instances.h"
 
 struct arena;
+struct request;
 
 /* Whether the program is loaded and its manifest allows the hook. INSTANCE_NOT_READY,
  * HOOK_NOT_ALLOWED. */
@@ -40,3 +41,10 @@ void link_removal_done(struct link_removal *removal);
 /* On a worker: unpins and detaches; a link that is not there any more is success. */
 _must_check_ int link_removal_run(struct kernel_pins *pins, const char *instance,
 				  struct link_removal *removal, struct error *err);
+
+/*
+ * Where a hook is busy: says whose program has it. The detail holder_program_id that the kernel
+ * layer added stays for a program that is not ours, becomes `holder`, its resource name, for one
+ * that the caller may view, and goes otherwise.
+ */
+void links_name_holder(const struct request *request, struct error *err);

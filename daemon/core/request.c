@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/config/config.h"
+#include "daemon/core/links.h"
 #include "daemon/core/session.h"
 #include "store/audit.h"
 #include "store/journal.h"
@@ -164,12 +165,14 @@ static int audit_failure(struct request *request, const struct error *cause, str
 
 void request_fail(struct request *request, const struct error *err)
 {
-	struct error audit_err = { 0 };
+	struct error audit_err = { 0 }, told = *err;
 
 	if (audit_failure(request, err, &audit_err) < 0)
 		log_error(LOG_LEVEL_WARNING, &audit_err, "audit a refusal of %s",
 			  request->method->name);
-	send_error(request, err);
+	if (err->code == ERROR_HOOK_BUSY)
+		links_name_holder(request, &told);
+	send_error(request, &told);
 }
 
 int request_commit(struct request *request, struct store_tx *tx, const ProtobufCMessage *response,
