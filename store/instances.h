@@ -201,6 +201,7 @@ struct store_link_filter {
 	const char *instance;
 	const char *program; /* with instance */
 	uint32_t state;
+	struct store_bytes target; /* of any instance: not with the first two */
 };
 
 /* By id; filter and after_id may be NULL. */

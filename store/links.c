@@ -137,8 +137,13 @@ int store_link_list(struct store *store, const struct store_link_filter *filter,
 
 	if (filter == NULL)
 		filter = &all;
-	query_start(&q, store, filter->instance != NULL ? SQL_LINK_LIST_INSTANCE : SQL_LINK_LIST);
-	if (filter->instance != NULL) {
+	query_start(&q, store,
+		    filter->target.size != 0   ? SQL_LINK_LIST_TARGET
+		    : filter->instance != NULL ? SQL_LINK_LIST_INSTANCE
+					       : SQL_LINK_LIST);
+	if (filter->target.size != 0) {
+		query_bytes(&q, filter->target.data, filter->target.size);
+	} else if (filter->instance != NULL) {
 		query_text(&q, filter->instance);
 		query_text_or_null(&q, filter->program);
 	}

@@ -158,6 +158,7 @@ CREATE TABLE links (
   FOREIGN KEY (instance, program) REFERENCES programs (instance, name) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX links_program ON links (instance, program);
+CREATE INDEX links_target ON links (target);
 
 CREATE TABLE ops (
   id INTEGER PRIMARY KEY AUTOINCREMENT,

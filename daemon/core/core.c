@@ -18,6 +18,7 @@
 #include "daemon/core/kernel/order.h"
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/lease.h"
+#include "daemon/core/observe.h"
 #include "daemon/core/reconcile.h"
 #include "daemon/core/request.h"
 #include "daemon/core/session.h"
@@ -443,6 +444,8 @@ int core_start(struct core *core, const struct core_options *options, struct err
 	if (r >= 0)
 		r = reconcile_start(core, err);
 	if (r >= 0)
+		r = observe_new(core, &core->observe, err);
+	if (r >= 0)
 		r = take_front(core, options->front_fd, err);
 	if (r < 0)
 		return r;
@@ -464,6 +467,7 @@ void core_done(struct core *core)
 	jobs_free(core->jobs);
 	if (core->loop != NULL)
 		lose_front(core);
+	observe_free(core->observe);
 	while (core->held != NULL)
 		held_remove(core, core->held);
 	sessions_free(core->sessions);

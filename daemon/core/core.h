@@ -19,6 +19,7 @@ struct error;
 struct held_instance;
 struct jobs;
 struct kernel_pins;
+struct observe;
 struct policy;
 struct request;
 struct session;
@@ -39,6 +40,7 @@ struct core {
 	struct sessions *sessions;
 	struct store *store;
 	struct kernel_pins *pins;
+	struct observe *observe; /* of targets */
 	struct kernel_context kernel;
 	struct kernel_support support[HOOK_N_KINDS];
 

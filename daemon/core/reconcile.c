@@ -12,6 +12,7 @@
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/links.h"
+#include "daemon/core/observe.h"
 #include "daemon/core/reconcile-private.h"
 #include "daemon/core/request.h"
 #include "daemon/core/trusted.h"
@@ -306,20 +307,45 @@ static void retry_instances(struct core *core, bool all)
 	}
 }
 
-static void retry_links(struct core *core, enum link_state state)
+/* Compares a link with the kernel, or attaches it where it is not. */
+static void look_at(struct core *core, const struct store_link *row)
 {
-	const struct store_link_filter filter = { .state = (uint32_t)state };
+	struct error err = { 0 };
+	int r = 0;
+
+	if (row->state == LINK_PENDING_TARGET || row->state == LINK_TARGET_GONE)
+		r = reattach_begin(core, row, &err);
+	else if (row->state == LINK_ATTACHED && held_find(core, row->instance) == NULL &&
+		 !busy_is(core, row->instance) && !busy_is(core, row->id))
+		r = adopt_link(core, row, &err);
+	if (r < 0 && err.code != ERROR_INSTANCE_BUSY)
+		log_error(LOG_LEVEL_WARNING, &err, "look at link %s", row->id);
+}
+
+/* A page of links; *after (an id, or empty) moves on, and is empty again after the last. */
+static void look_at_some(struct core *core, const struct store_link_filter *filter, char *after)
+{
 	_cleanup_free_ struct store_link *rows = NULL;
 	struct error err = { 0 };
 	size_t n = 0;
 
-	if (store_link_list(core->store, &filter, NULL, ROWS_MAX, &rows, &n, &err) < 0)
-		log_error(LOG_LEVEL_ERROR, &err, "look for pending links");
-	for (size_t i = 0; i < n; i++) {
-		err = (struct error){ 0 };
-		if (reattach_begin(core, &rows[i], &err) < 0 && err.code != ERROR_INSTANCE_BUSY)
-			log_error(LOG_LEVEL_WARNING, &err, "attach link %s again", rows[i].id);
-	}
+	if (store_link_list(core->store, filter, after[0] == '\0' ? NULL : after, DESCRIBED_AT_ONCE,
+			    &rows, &n, &err) < 0)
+		log_error(LOG_LEVEL_ERROR, &err, "look at the links");
+	for (size_t i = 0; i < n; i++)
+		look_at(core, &rows[i]);
+	(void)snprintf(after, STORE_ID_LEN + 1, "%s", n == DESCRIBED_AT_ONCE ? rows[n - 1].id : "");
+}
+
+void reconcile_look(struct core *core, const struct store_link_filter *filter)
+{
+	char after[STORE_ID_LEN + 1] = "";
+
+	if (core->held_by_owner || core->stopping)
+		return;
+	do {
+		look_at_some(core, filter, after);
+	} while (after[0] != '\0');
 }
 
 static void revoke_running(struct core *core)
@@ -358,31 +384,6 @@ void reconcile_trust(struct core *core)
 	revoke_running(core);
 }
 
-/* Looks at some links in turn, so that a target that went away shows without a restart. */
-static void describe_some(struct core *core)
-{
-	_cleanup_free_ struct store_link *rows = NULL;
-	struct error err = { 0 };
-	size_t n = 0;
-
-	if (store_link_list(core->store, NULL,
-			    core->describe_after[0] == '\0' ? NULL : core->describe_after,
-			    DESCRIBED_AT_ONCE, &rows, &n, &err) < 0)
-		log_error(LOG_LEVEL_ERROR, &err, "look at the links");
-	core->describe_after[0] = '\0';
-	for (size_t i = 0; i < n; i++) {
-		err = (struct error){ 0 };
-		if (n == DESCRIBED_AT_ONCE)
-			(void)snprintf(core->describe_after, sizeof(core->describe_after), "%s",
-				       rows[i].id);
-		if (rows[i].state != LINK_ATTACHED || held_find(core, rows[i].instance) != NULL ||
-		    busy_is(core, rows[i].instance) || busy_is(core, rows[i].id))
-			continue;
-		if (adopt_link(core, &rows[i], &err) < 0 && err.code != ERROR_INSTANCE_BUSY)
-			log_error(LOG_LEVEL_WARNING, &err, "look at link %s", rows[i].id);
-	}
-}
-
 /* After 1, 2, 4 ... 64 ticks, and every 64 from then on: what fails again and again costs little.
  */
 static bool is_due(uint32_t tick)
@@ -396,10 +397,12 @@ void reconcile_retry(struct core *core)
 		return;
 	if (is_due(++core->retry_tick))
 		retry_instances(core, false);
-	retry_links(core, LINK_PENDING_TARGET);
-	retry_links(core, LINK_TARGET_GONE);
+	reconcile_look(core, &(struct store_link_filter){ .state = LINK_PENDING_TARGET });
+	reconcile_look(core, &(struct store_link_filter){ .state = LINK_TARGET_GONE });
 	if (trust_ref_get(trusted_bundles_trust(core->bundles))->n_revoked > 0)
 		revoke_running(core);
-	describe_some(core);
+	/* Some of the others in turn: what no notice told of shows all the same. */
+	look_at_some(core, NULL, core->describe_after);
+	observe_follow(core->observe);
 	loop_set_timer(core->loop, &core->retry, clock_monotonic_ns() + RETRY_NS);
 }

@@ -6,6 +6,8 @@
 
 #include "daemon/core/core.h"
 
+struct store_link_filter;
+
 /*
  * Before the first request: finishes or undoes what the journal holds, ends leases, checks every
  * pin. What has to be loaded or attached again is begun here and goes on beside requests. Errors:
@@ -18,3 +20,6 @@ void reconcile_trust(struct core *core);
 
 /* Tries everything that waits once more; set off by core->retry. */
 void reconcile_retry(struct core *core);
+
+/* Compares recorded links with the kernel now, and attaches those that wait; filter NULL: all. */
+void reconcile_look(struct core *core, const struct store_link_filter *filter);

@@ -221,6 +221,8 @@ static const struct profile_rule core_file_rules[] = {
 	ANY("fsync"),
 	ANY("getcwd"),
 	ANY("getdents64"),
+	ANY("inotify_add_watch"),
+	ANY("inotify_init1"),
 	ANY("mkdir"),
 	ANY("mkdirat"),
 	ANY("mlock"),

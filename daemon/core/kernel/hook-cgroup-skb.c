@@ -56,8 +56,7 @@ static char *cgroup_mount_point(char *line)
 	return point;
 }
 
-/* New string with the path where the host has its cgroup2 hierarchy. */
-static int find_hierarchy(char **ret, struct error *err)
+int cgroup_hierarchy(char **ret, struct error *err)
 {
 	_cleanup_fclose_ FILE *file = fopen("/proc/self/mountinfo", "re");
 	_cleanup_free_ char *line = NULL;
@@ -101,7 +100,7 @@ static int open_cgroup(const struct kernel_attach *attach, int *ret_fd, struct e
 	struct statfs fs;
 	int r;
 
-	r = find_hierarchy(&mount_point, err);
+	r = cgroup_hierarchy(&mount_point, err);
 	if (r < 0)
 		return r;
 	root = open(mount_point, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -188,7 +187,7 @@ static void probe_cgroup_skb(struct kernel_support *ret)
 	struct error err = { 0 };
 
 	hook_probe_load(BPF_PROG_TYPE_CGROUP_SKB, BPF_CGROUP_INET_INGRESS, ret);
-	if (!ret->supported || find_hierarchy(&mount_point, &err) == 0)
+	if (!ret->supported || cgroup_hierarchy(&mount_point, &err) == 0)
 		return;
 	ret->supported = false;
 	(void)snprintf(ret->detail, sizeof(ret->detail), "%.90s", err.message);

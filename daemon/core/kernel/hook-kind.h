@@ -60,6 +60,9 @@ uint32_t netdev_xdp_program(uint32_t ifindex);
 int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
 			struct kernel_link_view *view, struct error *err);
 
+/* New string (free()): where the host has its cgroup2 hierarchy. Errors: KERNEL_UNSUPPORTED. */
+_must_check_ int cgroup_hierarchy(char **ret, struct error *err);
+
 /* tc-clsact.c: the filter that stands in for a link before Linux 6.6. */
 _must_check_ int clsact_attach(const struct kernel_attach *attach, struct error *err);
 /* ret->program_id 0: there is no filter of that handle. */

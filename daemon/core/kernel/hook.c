@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -256,6 +257,24 @@ int kernel_detach(const struct kernel_attach *attach, struct kernel_link *link, 
 				      hook_text(attach->hook));
 	kernel_link_close(link);
 	return r;
+}
+
+char *kernel_hook_path(const char *kind_name, const void *target, size_t n)
+{
+	_cleanup_free_ char *root = NULL;
+	enum hook_kind kind;
+	char *path = NULL;
+
+	if (!hook_kind_from_name(kind_name, &kind) ||
+	    hook_kind_info(kind)->target_form != HOOK_FORM_PATH)
+		return NULL;
+	if (kinds[kind]->link_type == BPF_LINK_TYPE_CGROUP && cgroup_hierarchy(&root, NULL) < 0)
+		return NULL;
+	if (root != NULL && n >= strlen(root) && memcmp(target, root, strlen(root)) == 0)
+		root[0] = '\0';
+	if (asprintf(&path, "%s%.*s", root != NULL ? root : "", (int)n, (const char *)target) < 0)
+		return NULL;
+	return path;
 }
 
 const char *kernel_hook_kind(size_t i)

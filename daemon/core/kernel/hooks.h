@@ -123,6 +123,15 @@ _must_check_ int kernel_update(const struct kernel_attach *attach, int old_progr
 /* Closes the fd and nothing else: a pinned link lives on. */
 void kernel_link_close(struct kernel_link *link);
 
+/* New string (free()): where the target of such a hook is in the file system; NULL if it is no path.
+ */
+char *kernel_hook_path(const char *kind, const void *target, size_t n);
+
+/* Name of the interface that a notice of rtnetlink is about, within the message; NULL: about none.
+ */
+struct nlmsghdr;
+const char *kernel_netdev_changed(const struct nlmsghdr *message);
+
 /* Whether this kernel can host a kind. */
 struct kernel_support {
 	const char *kind;

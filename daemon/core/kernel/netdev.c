@@ -98,6 +98,20 @@ static const struct rtattr *find_attribute(const void *attributes, size_t n, uns
 	return NULL;
 }
 
+const char *kernel_netdev_changed(const struct nlmsghdr *message)
+{
+	const struct ifinfomsg *link = NLMSG_DATA(message);
+	const struct rtattr *name;
+
+	if ((message->nlmsg_type != RTM_NEWLINK && message->nlmsg_type != RTM_DELLINK) ||
+	    message->nlmsg_len < NLMSG_LENGTH(sizeof(*link)))
+		return NULL;
+	name = find_attribute(IFLA_RTA(link), IFLA_PAYLOAD(message), IFLA_IFNAME);
+	if (name == NULL || memchr(RTA_DATA(name), '\0', RTA_PAYLOAD(name)) == NULL)
+		return NULL;
+	return RTA_DATA(name);
+}
+
 uint32_t netdev_xdp_program(uint32_t ifindex)
 {
 	const struct request request = {
