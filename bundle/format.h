@@ -27,6 +27,7 @@ struct error;
 #define BUNDLE_PARAMETERS_MAX 256
 #define BUNDLE_HOOKS_MAX 64    /* patterns, or default hooks, of one program */
 #define BUNDLE_DISPLAYS_MAX 64 /* of one map */
+#define BUNDLE_MERGES_MAX 64   /* of one map */
 #define BUNDLE_DESCRIPTION_MAX 4096
 #define BUNDLE_PATH_MAX 255
 

@@ -328,28 +328,36 @@ static int check_access(const Bpfleet__V1__MapSpec *map, const char *place, stru
 	return 0;
 }
 
-/* "key.addr", "value", "event.comm": a root, then member names. */
-static bool is_display_path(const char *path, bool has_events)
+/* "addr", "total.bytes": names of members. */
+static bool are_members(const char *path)
 {
-	size_t n = strcspn(path, ".");
-
-	if (strlen(path) > BUNDLE_PATH_MAX ||
-	    !((n == 3 && memcmp(path, "key", 3) == 0) ||
-	      (n == 5 && memcmp(path, "value", 5) == 0) ||
-	      (n == 5 && has_events && memcmp(path, "event", 5) == 0)))
-		return false;
-	for (path += n; *path == '.'; path += n) {
+	for (;;) {
 		char member[NAME_SYMBOL_MAX + 1];
+		const size_t n = strcspn(path, ".");
 
-		n = strcspn(++path, ".");
 		if (n > NAME_SYMBOL_MAX)
 			return false;
 		memcpy(member, path, n);
 		member[n] = '\0';
 		if (!name_is_symbol(member))
 			return false;
+		if (path[n] == '\0')
+			return true;
+		path += n + 1;
 	}
-	return true;
+}
+
+/* "key.addr", "value", "event.comm": a root, then members. */
+static bool is_display_path(const char *path, bool has_events)
+{
+	const size_t n = strcspn(path, ".");
+
+	if (strlen(path) > BUNDLE_PATH_MAX ||
+	    !((n == 3 && memcmp(path, "key", 3) == 0) ||
+	      (n == 5 && memcmp(path, "value", 5) == 0) ||
+	      (n == 5 && has_events && memcmp(path, "event", 5) == 0)))
+		return false;
+	return path[n] == '\0' || are_members(path + n + 1);
 }
 
 static int check_displays(const Bpfleet__V1__MapSpec *map, const char *place, struct error *err)
@@ -397,6 +405,37 @@ static int check_events(const Bpfleet__V1__MapSpec *map, const char *place, stru
 	return r;
 }
 
+static int check_upgrade(const Bpfleet__V1__MapSpec *map, const char *place, struct error *err)
+{
+	int r = check_count(map->n_merge, BUNDLE_MERGES_MAX, place, "merge", err);
+
+	if (r < 0)
+		return r;
+	if (protobuf_c_enum_descriptor_get_value(&bpfleet__v1__upgrade__descriptor,
+						 (int)map->upgrade) == NULL)
+		return invalid(err, "%s.upgrade: must be keep, reset or migrate", place);
+	if (map->n_merge > 0 && map->upgrade != BPFLEET__V1__UPGRADE__UPGRADE_MIGRATE)
+		return invalid(err, "%s.merge: goes only with upgrade migrate", place);
+	for (size_t i = 0; i < map->n_merge; i++) {
+		const Bpfleet__V1__MergeRule *merge = map->merge[i];
+
+		if (strlen(merge->path) > BUNDLE_PATH_MAX || !are_members(merge->path))
+			return invalid(err, "%s.merge[%zu].path: '%.255s' is not a dotted path",
+				       place, i, merge->path);
+		if (merge->rule == BPFLEET__V1__MERGE__MERGE_UNSPECIFIED ||
+		    protobuf_c_enum_descriptor_get_value(&bpfleet__v1__merge__descriptor,
+							 (int)merge->rule) == NULL)
+			return invalid(err, "%s.merge[%zu].rule: must be sum, max, newest or reset",
+				       place, i);
+		for (size_t j = 0; j < i; j++) {
+			if (strcmp(map->merge[j]->path, merge->path) == 0)
+				return invalid(err, "%s.merge[%zu].path: '%s' is there twice",
+					       place, i, merge->path);
+		}
+	}
+	return 0;
+}
+
 static int check_map(const Bpfleet__V1__Manifest *manifest, size_t index, struct error *err)
 {
 	const Bpfleet__V1__MapSpec *map = manifest->maps[index];
@@ -415,6 +454,8 @@ static int check_map(const Bpfleet__V1__Manifest *manifest, size_t index, struct
 	r = check_access(map, place.text, err);
 	if (r == 0)
 		r = check_events(map, place.text, err);
+	if (r == 0)
+		r = check_upgrade(map, place.text, err);
 	return r < 0 ? r : check_displays(map, place.text, err);
 }
 
