@@ -20,6 +20,12 @@ static const struct field instance_fields[] = {
 	FIELD(U32, store_instance, n_programs),
 	FIELD(U32, store_instance, n_links),
 	FIELD(U32, store_instance, n_parameters),
+	FIELD(U32, store_instance, generation),
+	FIELD_OR(FIXED_OR, store_instance, previous_digest, has_previous),
+	FIELD(U32, store_instance, previous_generation),
+	FIELD(U64, store_instance, soak_ends_at_ns),
+	FIELD(TEXT, store_instance, previous_name),
+	FIELD(VERSION, store_instance, previous_version),
 	FIELD(U64, store_instance, revision),
 };
 static const struct row_type instance_type = ROW_TYPE(store_instance, instance_fields, 12);
@@ -75,8 +81,8 @@ static int instance_insert_row(struct store_tx *tx, const struct store_instance 
 	}
 }
 
-static int parameter_insert(struct store_tx *tx, const char *instance, size_t ordinal,
-			    const struct store_parameter *parameter, struct error *err)
+int parameter_insert(struct store_tx *tx, const char *instance, size_t ordinal,
+		     const struct store_parameter *parameter, struct error *err)
 {
 	_cleanup_query_ struct query q = {};
 
@@ -104,8 +110,7 @@ int store_instance_insert(struct store_tx *tx, const struct store_instance *row,
 	return tx_result(tx, r);
 }
 
-/* Runs an update whose last two parameters are the revision and the id. */
-static int instance_write(struct store_tx *tx, struct query *q, const char *id, struct error *err)
+int instance_write(struct store_tx *tx, struct query *q, const char *id, struct error *err)
 {
 	uint64_t revision;
 	size_t n = 0;

@@ -28,7 +28,15 @@ struct store_instance {
 	uint32_t n_programs;   /* read only */
 	uint32_t n_links;      /* read only */
 	uint32_t n_parameters; /* read only */
-	uint64_t revision;     /* read only */
+	/* All read only from here: store/versions.c writes them. */
+	uint32_t generation; /* of the version that runs; 0: the first */
+	bool has_previous;   /* a version is kept beside it: */
+	uint8_t previous_digest[STORE_DIGEST_LEN];
+	uint32_t previous_generation;
+	uint64_t soak_ends_at_ns; /* 0: never */
+	const char *previous_name;
+	uint32_t previous_version[3];
+	uint64_t revision;
 };
 
 struct store_parameter {
@@ -143,6 +151,41 @@ int store_map_get(struct store *store, const char *instance, const char *name,
 int store_map_list(struct store *store, const char *instance, const struct store_position *after,
 		   size_t limit, struct store_map **ret_rows, size_t *ret_n,
 		   struct error *err) _must_check_;
+
+/* ---- versions: what runs, and what ran before, kept for a way back */
+
+/* Of the version that runs. NOT_FOUND. */
+int store_instance_generation(struct store *store, const char *id, uint32_t *ret,
+			      struct error *err) _must_check_;
+
+/*
+ * A new version takes the place of the one that runs, which is kept (there must be none kept
+ * before): digest, generation, loaded_at_ns, soak_ends_at_ns and state of the row are those of the
+ * new version, as the parameters are. Put its programs and maps next, part the maps that are not
+ * the same ones as before, then call store_version_sweep(). NOT_FOUND.
+ */
+int store_version_switch(struct store_tx *tx, const struct store_instance *row,
+			 const struct store_parameter *parameters, size_t n_parameters,
+			 struct error *err) _must_check_;
+/* The two versions have a map each of that name: the durable entries stay with the old one. */
+int store_version_part_map(struct store_tx *tx, const char *instance, const char *map,
+			   struct error *err) _must_check_;
+/* Removes the programs and maps that were not put since the switch. */
+int store_version_sweep(struct store_tx *tx, const char *instance, struct error *err) _must_check_;
+/* The version kept takes the place of the one that runs, which is forgotten. Entries of parted maps
+ * are again what they were. NOT_FOUND: nothing is kept. */
+int store_version_switch_back(struct store_tx *tx, const char *instance,
+			      struct error *err) _must_check_;
+/* Forgets the version kept, if there is one. */
+int store_version_forget_previous(struct store_tx *tx, const char *instance,
+				  struct error *err) _must_check_;
+/* What is kept, by ordinal. */
+int store_previous_program_list(struct store *store, const char *instance, size_t limit,
+				struct store_program **ret_rows, size_t *ret_n,
+				struct error *err) _must_check_;
+int store_previous_map_list(struct store *store, const char *instance, size_t limit,
+			    struct store_map **ret_rows, size_t *ret_n,
+			    struct error *err) _must_check_;
 
 /* ---- entries of durable maps; no changes are appended for them */
 

@@ -182,6 +182,14 @@ int tx_result(struct store_tx *tx, int r);
 
 int schema_apply(struct store *store, struct error *err) _must_check_;
 
+/* ---- instances.c */
+
+int parameter_insert(struct store_tx *tx, const char *instance, size_t ordinal,
+		     const struct store_parameter *parameter, struct error *err) _must_check_;
+/* Runs an update whose last two parameters are the revision and the id. */
+int instance_write(struct store_tx *tx, struct query *q, const char *id,
+		   struct error *err) _must_check_;
+
 /* ---- changes.c */
 
 /* Appends a change and gives its revision. */

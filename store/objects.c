@@ -48,6 +48,15 @@ static const struct object_kind map_kind = {
 	SQL_MAP_LIST_INSTANCE,
 };
 
+static const struct object_kind previous_program_kind = {
+	.type = &program_type,
+	.list_instance = SQL_PREVIOUS_PROGRAM_LIST,
+};
+static const struct object_kind previous_map_kind = {
+	.type = &map_type,
+	.list_instance = SQL_PREVIOUS_MAP_LIST,
+};
+
 static int object_put(struct store_tx *tx, const struct object_kind *kind, const void *row,
 		      const char *instance, const char *name, struct error *err)
 {
@@ -168,6 +177,29 @@ int store_map_list(struct store *store, const char *instance, const struct store
 {
 	void *rows = NULL;
 	int r = object_list(store, &map_kind, instance, after, limit, &rows, ret_n, err);
+
+	if (r == 0)
+		*ret_rows = rows;
+	return r;
+}
+
+int store_previous_program_list(struct store *store, const char *instance, size_t limit,
+				struct store_program **ret_rows, size_t *ret_n, struct error *err)
+{
+	void *rows = NULL;
+	int r = object_list(store, &previous_program_kind, instance, NULL, limit, &rows, ret_n,
+			    err);
+
+	if (r == 0)
+		*ret_rows = rows;
+	return r;
+}
+
+int store_previous_map_list(struct store *store, const char *instance, size_t limit,
+			    struct store_map **ret_rows, size_t *ret_n, struct error *err)
+{
+	void *rows = NULL;
+	int r = object_list(store, &previous_map_kind, instance, NULL, limit, &rows, ret_n, err);
 
 	if (r == 0)
 		*ret_rows = rows;

@@ -77,10 +77,15 @@ CREATE TABLE instances (
   boot_id TEXT NOT NULL,
   lease_ends_at INTEGER NOT NULL CHECK (lease_ends_at >= 0),
   lease_token_hash BLOB CHECK (length(lease_token_hash) = 32),
+  generation INTEGER NOT NULL DEFAULT 0,
+  previous_digest BLOB REFERENCES bundles (digest),
+  previous_generation INTEGER NOT NULL DEFAULT 0,
+  soak_ends_at INTEGER NOT NULL DEFAULT 0 CHECK (soak_ends_at >= 0),
   revision INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX instances_label ON instances (label, owner) WHERE label <> '';
 CREATE INDEX instances_bundle ON instances (bundle_digest);
+CREATE INDEX instances_previous ON instances (previous_digest) WHERE previous_digest IS NOT NULL;
 
 CREATE TABLE parameters (
   instance TEXT NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
@@ -137,6 +142,62 @@ CREATE TABLE map_entries (
   value BLOB NOT NULL,
   PRIMARY KEY (instance, map, key),
   FOREIGN KEY (instance, map) REFERENCES maps (instance, name) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE previous_parameters (
+  instance TEXT NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
+  ordinal INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  value TEXT NOT NULL,
+  PRIMARY KEY (instance, ordinal),
+  UNIQUE (instance, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE previous_programs (
+  instance TEXT NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
+  name TEXT NOT NULL CHECK (name <> ''),
+  ordinal INTEGER NOT NULL,
+  object TEXT NOT NULL,
+  type TEXT NOT NULL,
+  kernel_id INTEGER NOT NULL,
+  tag BLOB NOT NULL CHECK (length(tag) = 8),
+  verified_insns INTEGER NOT NULL,
+  skipped_reason TEXT NOT NULL,
+  spec BLOB NOT NULL,
+  PRIMARY KEY (instance, name),
+  UNIQUE (instance, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE previous_maps (
+  instance TEXT NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
+  name TEXT NOT NULL CHECK (name <> ''),
+  ordinal INTEGER NOT NULL,
+  object TEXT NOT NULL,
+  type TEXT NOT NULL,
+  key_size INTEGER NOT NULL,
+  value_size INTEGER NOT NULL,
+  max_entries INTEGER NOT NULL,
+  flags INTEGER NOT NULL,
+  access INTEGER NOT NULL,
+  contents INTEGER NOT NULL,
+  kernel_id INTEGER NOT NULL,
+  frozen INTEGER NOT NULL,
+  key_type_id INTEGER NOT NULL,
+  value_type_id INTEGER NOT NULL,
+  event_type_id INTEGER NOT NULL,
+  spec BLOB NOT NULL,
+  kept INTEGER NOT NULL DEFAULT 1,
+  PRIMARY KEY (instance, name),
+  UNIQUE (instance, ordinal)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE previous_entries (
+  instance TEXT NOT NULL,
+  map TEXT NOT NULL,
+  key BLOB NOT NULL,
+  value BLOB NOT NULL,
+  PRIMARY KEY (instance, map, key),
+  FOREIGN KEY (instance, map) REFERENCES previous_maps (instance, name) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE links (

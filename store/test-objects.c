@@ -310,7 +310,7 @@ static void an_instance_that_cannot_be_is_refused(void **state)
 	row.id = "short";
 	fixture_fails(f, insert_instance(f, &row), ERROR_INVALID_ARGUMENT);
 	row.id = ID_B;
-	row.state = 7;
+	row.state = 10;
 	fixture_fails(f, insert_instance(f, &row), ERROR_INVALID_ARGUMENT);
 	row.state = 1;
 	row.created_at_ns = UINT64_MAX;
