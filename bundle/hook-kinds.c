@@ -40,7 +40,7 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 	},
 	[HOOK_RAW_TP] = {
 		.name = "raw_tp",
-		.program_type = "raw_tracepoint",
+		.program_type = "raw_tracepoint|raw_tracepoint_writable",
 		.target = "NAME",
 		.target_form = HOOK_FORM_EVENT,
 		.usage = "raw_tp:NAME",
@@ -60,12 +60,130 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.argument = { "symbol", HOOK_FORM_SYMBOL, NULL },
 		.options = { { "pid", HOOK_FORM_PID, NULL } },
 		.usage = "uprobe:/PATH:SYMBOL[+OFFSET][,pid=N]",
+		.resolved = true,
+	},
+	[HOOK_URETPROBE] = {
+		.name = "uretprobe",
+		.program_type = "kprobe",
+		.target = "/PATH",
+		.target_form = HOOK_FORM_PATH,
+		.argument = { "symbol", HOOK_FORM_SYMBOL, NULL },
+		.options = { { "pid", HOOK_FORM_PID, NULL } },
+		.usage = "uretprobe:/PATH:SYMBOL[,pid=N]",
+		.resolved = true,
+	},
+	[HOOK_KPROBE] = {
+		.name = "kprobe",
+		.program_type = "kprobe",
+		.target = "SYMBOL",
+		.target_form = HOOK_FORM_SYMBOL,
+		.usage = "kprobe:SYMBOL[+OFFSET]",
+	},
+	[HOOK_KRETPROBE] = {
+		.name = "kretprobe",
+		.program_type = "kprobe",
+		.target = "SYMBOL",
+		.target_form = HOOK_FORM_SYMBOL,
+		.usage = "kretprobe:SYMBOL",
+	},
+	[HOOK_KSYSCALL] = {
+		.name = "ksyscall",
+		.program_type = "kprobe",
+		.target = "NAME",
+		.target_form = HOOK_FORM_EVENT,
+		.usage = "ksyscall:NAME",
+	},
+	[HOOK_KRETSYSCALL] = {
+		.name = "kretsyscall",
+		.program_type = "kprobe",
+		.target = "NAME",
+		.target_form = HOOK_FORM_EVENT,
+		.usage = "kretsyscall:NAME",
+	},
+	[HOOK_KPROBE_MULTI] = {
+		.name = "kprobe_multi",
+		.program_type = "kprobe",
+		.target = "GLOB",
+		.target_form = HOOK_FORM_GLOBS,
+		.usage = "kprobe_multi:GLOB[|GLOB...]",
+	},
+	[HOOK_KRETPROBE_MULTI] = {
+		.name = "kretprobe_multi",
+		.program_type = "kprobe",
+		.target = "GLOB",
+		.target_form = HOOK_FORM_GLOBS,
+		.usage = "kretprobe_multi:GLOB[|GLOB...]",
+	},
+	[HOOK_FENTRY] = {
+		.name = "fentry",
+		.program_type = "tracing",
+		.target = "FUNCTION",
+		.target_form = HOOK_FORM_EVENT,
+		.usage = "fentry:FUNCTION",
+	},
+	[HOOK_FEXIT] = {
+		.name = "fexit",
+		.program_type = "tracing",
+		.target = "FUNCTION",
+		.target_form = HOOK_FORM_EVENT,
+		.usage = "fexit:FUNCTION",
+	},
+	[HOOK_FMOD_RET] = {
+		.name = "fmod_ret",
+		.program_type = "tracing",
+		.target = "FUNCTION",
+		.target_form = HOOK_FORM_EVENT,
+		.usage = "fmod_ret:FUNCTION",
+	},
+	[HOOK_LSM] = {
+		.name = "lsm",
+		.program_type = "lsm",
+		.target = "HOOK",
+		.target_form = HOOK_FORM_EVENT,
+		.usage = "lsm:HOOK",
+	},
+	[HOOK_PERF_EVENT] = {
+		.name = "perf_event",
+		.program_type = "perf_event",
+		.target = "EVENT",
+		.target_form = HOOK_FORM_WORD,
+		.target_words = "cpu-clock|task-clock|page-faults|minor-faults|major-faults|"
+				"context-switches|cpu-migrations|alignment-faults|emulation-faults|"
+				"cycles|instructions|cache-references|cache-misses|branches|"
+				"branch-misses|bus-cycles|ref-cycles",
+		.options = { { "cpu", HOOK_FORM_NUMBER, NULL },
+			     { "freq", HOOK_FORM_NUMBER, NULL },
+			     { "period", HOOK_FORM_NUMBER, NULL },
+			     { "pid", HOOK_FORM_PID, NULL } },
+		.usage = "perf_event:EVENT,freq=N|period=N[,cpu=N][,pid=N]",
 	},
 };
 
 const struct hook_kind_info *hook_kind_info(enum hook_kind kind)
 {
 	return &kinds[kind];
+}
+
+bool hook_kind_takes(const struct hook_kind_info *info, const char *program_type)
+{
+	const size_t n = strlen(program_type);
+
+	for (const char *p = info->program_type; p != NULL; p = strchr(p, '|')) {
+		p += *p == '|';
+		if (n > 0 && strncmp(p, program_type, n) == 0 && (p[n] == '\0' || p[n] == '|'))
+			return true;
+	}
+	return false;
+}
+
+bool hook_type_is_known(const char *program_type)
+{
+	for (unsigned int i = 0; i < HOOK_N_KINDS; i++) {
+		if (hook_kind_takes(&kinds[i], program_type))
+			return true;
+	}
+	/* Has no hook: it is called (RunProgram). */
+	return strcmp(program_type, "syscall") == 0;
 }
 
 bool hook_kind_from_name(const char *name, enum hook_kind *ret)

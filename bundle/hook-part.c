@@ -27,14 +27,16 @@ static int hex_digit(char c)
 }
 
 /* Whether a byte stands for itself in canonical text. */
-static bool is_bare(char c)
+static bool is_bare(char c, enum hook_form form)
 {
+	if ((form == HOOK_FORM_GLOBS && c == '*') || (form == HOOK_FORM_PROBE && c == ':'))
+		return true;
 	return c > ' ' && c < 0x7f && strchr(":,%=*", c) == NULL;
 }
 
-static void escape(struct str *s, char c)
+static void escape(struct str *s, char c, enum hook_form form)
 {
-	if (is_bare(c))
+	if (is_bare(c, form))
 		(void)str_append_bytes(s, &c, 1);
 	else
 		(void)str_appendf(s, "%%%02X", (unsigned char)c);
@@ -67,7 +69,7 @@ static int read_char(const char *text, size_t n, char *ret, struct error *err)
 }
 
 int hook_part_read(struct hook_part *part, const char *text, size_t n, bool is_pattern,
-		   struct error *err)
+		   enum hook_form form, struct error *err)
 {
 	struct str plain = { 0 }, escaped = { 0 };
 	bool has_wildcard = false;
@@ -77,7 +79,7 @@ int hook_part_read(struct hook_part *part, const char *text, size_t n, bool is_p
 		char c = '\0';
 
 		r = read_char(text + i, n - i, &c, err);
-		if (r >= 0 && text[i] == '*' && !is_pattern)
+		if (r >= 0 && text[i] == '*' && !is_pattern && form != HOOK_FORM_GLOBS)
 			r = error_raise(err, ERROR_INVALID_HOOK,
 					"'*' is for the patterns of a manifest; write %%2A for the "
 					"character itself");
@@ -86,12 +88,12 @@ int hook_part_read(struct hook_part *part, const char *text, size_t n, bool is_p
 			str_done(&escaped);
 			return r;
 		}
-		if (text[i] == '*') {
+		if (text[i] == '*' && is_pattern) {
 			has_wildcard = true;
 			(void)str_append(&escaped, "*");
 		} else {
 			(void)str_append_bytes(&plain, &c, 1);
-			escape(&escaped, c);
+			escape(&escaped, c, form);
 		}
 	}
 	part->escaped = str_take(&escaped);
@@ -159,6 +161,55 @@ static int check_event(const char *text, const char *what, struct error *err)
 	    strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != n)
 		return error_raise(err, ERROR_INVALID_HOOK,
 				   "%s must be 1 to 127 letters, digits and '_'", what);
+	return 0;
+}
+
+static int check_map(const char *text, const char *what, struct error *err)
+{
+	const size_t n = strlen(text);
+
+	if (n == 0 || n > 127 ||
+	    strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.") != n)
+		return error_raise(err, ERROR_INVALID_HOOK,
+				   "%s must be the name of a map of the instance", what);
+	return 0;
+}
+
+/* Of the probe's two names neither is empty, and the first has no ':'. */
+static int check_probe(const char *text, const char *what, struct error *err)
+{
+	const char *colon = strchr(text, ':');
+
+	if (colon == NULL || colon == text || colon[1] == '\0' || strlen(text) > HOOK_SYMBOL_MAX)
+		return error_raise(err, ERROR_INVALID_HOOK,
+				   "%s must be PROVIDER:NAME, at most %d bytes", what,
+				   HOOK_SYMBOL_MAX);
+	return 0;
+}
+
+static int check_globs(const char *text, const char *what, struct error *err)
+{
+	size_t n;
+
+	for (const char *p = text;; p += n + 1) {
+		n = strcspn(p, "|");
+		if (n == 0 || n > HOOK_SYMBOL_MAX)
+			return error_raise(err, ERROR_INVALID_HOOK,
+					   "%s must be names or globs of functions, joined by '|'",
+					   what);
+		if (p[n] == '\0')
+			return 0;
+	}
+}
+
+static int check_number(const char *text, const char *what, struct error *err)
+{
+	uint64_t value;
+
+	if (strspn(text, "0123456789") != strlen(text) || (text[0] == '0' && text[1] != '\0') ||
+	    str_to_u64(text, UINT32_MAX, &value) < 0)
+		return error_raise(err, ERROR_INVALID_HOOK, "%s must be a number, 0 to %u", what,
+				   UINT32_MAX);
 	return 0;
 }
 
@@ -257,6 +308,14 @@ static int settle_form(struct hook_part *part, enum hook_form form, const char *
 		return check_words(part, words, what, err);
 	case HOOK_FORM_PRIORITY:
 		return settle_priority(part, what, err);
+	case HOOK_FORM_NUMBER:
+		return check_number(part->plain, what, err);
+	case HOOK_FORM_MAP:
+		return check_map(part->plain, what, err);
+	case HOOK_FORM_PROBE:
+		return check_probe(part->plain, what, err);
+	case HOOK_FORM_GLOBS:
+		return check_globs(part->plain, what, err);
 	case HOOK_FORM_NONE:
 		break;
 	}
@@ -280,7 +339,7 @@ int hook_part_settle(struct hook_part *part, enum hook_form form, const char *wo
 	if (r < 0)
 		return r;
 	for (const char *p = part->plain; *p != '\0'; p++)
-		escape(&escaped, *p);
+		escape(&escaped, *p, form);
 	free(part->escaped);
 	part->escaped = str_take(&escaped);
 	return part->escaped == NULL ? out_of_memory(err) : 0;

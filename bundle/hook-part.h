@@ -15,11 +15,12 @@ struct hook_part {
 };
 
 /*
- * Unescapes n bytes of text. Bare wildcards are let through only in a pattern. The part owns memory
- * even after a failure; hook_part_done() frees it. Errors: INVALID_HOOK, OUT_OF_MEMORY.
+ * Unescapes n bytes of text. Bare wildcards are let through only in a pattern, and in globs, where
+ * they are plain. The part owns memory even after a failure; hook_part_done() frees it. Errors:
+ * INVALID_HOOK, OUT_OF_MEMORY.
  */
 _must_check_ int hook_part_read(struct hook_part *part, const char *text, size_t n, bool is_pattern,
-				struct error *err);
+				enum hook_form form, struct error *err);
 /* From plain bytes, as a message holds them. */
 _must_check_ int hook_part_from_bytes(struct hook_part *part, const uint8_t *bytes, size_t n,
 				      struct error *err);

@@ -45,7 +45,9 @@ static int unknown_kind(const char *name, struct error *err)
 		{ "cgroup", "cgroup_skb" },
 		{ "tp", "tracepoint" },
 		{ "raw_tracepoint", "raw_tp" },
-		{ "kprobe", NULL }, /* near to uprobe, but not meant */
+		{ "kprobe.multi", "kprobe_multi" },
+		{ "kretprobe.multi", "kretprobe_multi" },
+		{ "perf", "perf_event" },
 	};
 	const char *guess = NULL;
 	unsigned int best = 3;
@@ -67,11 +69,9 @@ static int unknown_kind(const char *name, struct error *err)
 		return error_raise(err, ERROR_INVALID_HOOK,
 				   "no kind of hook is called '%s'; did you mean '%s'?", name,
 				   guess);
-	return error_raise(
-		err, ERROR_INVALID_HOOK,
-		"no kind of hook is called '%s': expected xdp, tc, cgroup_skb, tracepoint, "
-		"raw_tp, tp_btf or uprobe",
-		name);
+	return error_raise(err, ERROR_INVALID_HOOK,
+			   "no kind of hook is called '%s': `bpfleet features` lists what there is",
+			   name);
 }
 
 static int parse_kind(struct hook *hook, const char *text, size_t n, struct error *err)
@@ -163,7 +163,7 @@ static int parse_option(struct hook *hook, const char *text, size_t n, bool is_p
 				   info->key, info_of(hook)->usage);
 	if (memchr(equals + 1, '=', n - n_key - 1) != NULL)
 		return error_raise(err, ERROR_INVALID_HOOK, "'=' within a value is written %%3D");
-	r = hook_part_read(part, equals + 1, n - n_key - 1, is_pattern, err);
+	r = hook_part_read(part, equals + 1, n - n_key - 1, is_pattern, info->form, err);
 	return r < 0 ? r : settle_option(part, info, err);
 }
 
@@ -179,9 +179,10 @@ static int parse_target(struct hook *hook, const char *text, size_t n, bool is_p
 		return error_raise(err, ERROR_INVALID_HOOK,
 				   "a target that begins with '@' is reserved for selectors; write "
 				   "%%40 for the character itself");
-	r = hook_part_read(&hook->target, text, n, is_pattern, err);
+	r = hook_part_read(&hook->target, text, n, is_pattern, info->target_form, err);
 	return r < 0 ? r
-		     : hook_part_settle(&hook->target, info->target_form, NULL, info->target, err);
+		     : hook_part_settle(&hook->target, info->target_form, info->target_words,
+					info->target, err);
 }
 
 static int parse_argument(struct hook *hook, const char *text, size_t n, bool is_pattern,
@@ -190,14 +191,15 @@ static int parse_argument(struct hook *hook, const char *text, size_t n, bool is
 	const struct hook_kind_info *info = info_of(hook);
 	int r;
 
-	if (info->argument.key == NULL || memchr(text, ':', n) != NULL)
+	if (info->argument.key == NULL ||
+	    (memchr(text, ':', n) != NULL && info->argument.form != HOOK_FORM_PROBE))
 		return error_raise(
 			err, ERROR_INVALID_HOOK,
 			"one ':' too many (within a part it is written %%3A): expected %s",
 			info->usage);
 	if (memchr(text, '=', n) != NULL)
 		return error_raise(err, ERROR_INVALID_HOOK, "'=' within a part is written %%3D");
-	r = hook_part_read(&hook->argument, text, n, is_pattern, err);
+	r = hook_part_read(&hook->argument, text, n, is_pattern, info->argument.form, err);
 	return r < 0 ? r : settle_option(&hook->argument, &info->argument, err);
 }
 
@@ -314,8 +316,8 @@ int hook_from_message(const Bpfleet__V1__Hook *message, struct hook **ret, struc
 		r = hook_part_from_bytes(&hook->target, message->target.data, message->target.len,
 					 err);
 	if (r == 0)
-		r = hook_part_settle(&hook->target, info_of(hook)->target_form, NULL,
-				     info_of(hook)->target, err);
+		r = hook_part_settle(&hook->target, info_of(hook)->target_form,
+				     info_of(hook)->target_words, info_of(hook)->target, err);
 	for (size_t i = 0; r == 0 && i < message->n_options; i++)
 		r = message_option(hook, message->options[i], err);
 	if (r == 0)
@@ -436,9 +438,35 @@ static bool covers(const struct hook_part *pattern, const struct hook_part *part
 	return !is_given(pattern) || (part->plain != NULL && hook_part_matches(pattern, part));
 }
 
+/* Each of several globs must be within the pattern: as a text, "a*|b" begins with "a", too. */
+static bool covers_each(const struct hook_part *pattern, const char *globs)
+{
+	char glob[HOOK_TARGET_MAX + 1];
+	size_t n;
+
+	for (const char *p = globs;; p += n + 1) {
+		const struct hook_part one = { .plain = glob };
+
+		n = strcspn(p, "|");
+		(void)snprintf(glob, sizeof(glob), "%.*s", (int)n, p);
+		if (!hook_part_matches(pattern, &one))
+			return false;
+		if (p[n] == '\0')
+			return true;
+	}
+}
+
+static bool covers_target(const struct hook *pattern, const struct hook *hook)
+{
+	if (info_of(hook)->target_form == HOOK_FORM_GLOBS && hook->target.plain != NULL &&
+	    strcmp(pattern->target.escaped, hook->target.escaped) != 0)
+		return covers_each(&pattern->target, hook->target.plain);
+	return covers(&pattern->target, &hook->target);
+}
+
 bool hook_matches(const struct hook *pattern, const struct hook *hook)
 {
-	if (pattern->kind != hook->kind || !covers(&pattern->target, &hook->target) ||
+	if (pattern->kind != hook->kind || !covers_target(pattern, hook) ||
 	    !covers(&pattern->argument, &hook->argument))
 		return false;
 	for (size_t i = 0; i < HOOK_OPTIONS_MAX; i++) {

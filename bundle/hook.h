@@ -24,6 +24,18 @@ enum hook_kind {
 	HOOK_RAW_TP,
 	HOOK_TP_BTF,
 	HOOK_UPROBE,
+	HOOK_URETPROBE,
+	HOOK_KPROBE,
+	HOOK_KRETPROBE,
+	HOOK_KSYSCALL,
+	HOOK_KRETSYSCALL,
+	HOOK_KPROBE_MULTI,
+	HOOK_KRETPROBE_MULTI,
+	HOOK_FENTRY,
+	HOOK_FEXIT,
+	HOOK_FMOD_RET,
+	HOOK_LSM,
+	HOOK_PERF_EVENT,
 	HOOK_N_KINDS,
 };
 
@@ -36,6 +48,10 @@ enum hook_form {
 	HOOK_FORM_SYMBOL,    /* an ELF symbol, or symbol+OFFSET, at most 511 bytes */
 	HOOK_FORM_PID,	     /* 1..4194304 */
 	HOOK_FORM_WORD,	     /* one of a list of words */
+	HOOK_FORM_NUMBER,    /* 0..4294967295, decimal */
+	HOOK_FORM_MAP,	     /* a map of the instance: a C identifier or a section's name */
+	HOOK_FORM_PROBE,     /* PROVIDER:NAME of a USDT probe; here `:` stays bare */
+	HOOK_FORM_GLOBS,     /* names and globs joined by `|`; here `*` stays bare */
 	HOOK_FORM_PRIORITY,  /* 0..65535; lower runs first */
 };
 
@@ -49,13 +65,16 @@ struct hook_option_info {
 
 /* One row of the table of kinds. */
 struct hook_kind_info {
-	const char *name;	  /* "tc" */
-	const char *program_type; /* kernel's name of the type of program: "sched_cls" */
-	const char *target;	  /* what the target is: "IFNAME" */
+	const char *name; /* "tc" */
+	/* Kernel's name of the type of program, "sched_cls", or several joined by `|`. */
+	const char *program_type;
+	const char *target; /* what the target is: "IFNAME" */
 	enum hook_form target_form;
+	const char *target_words;	  /* of HOOK_FORM_WORD */
 	struct hook_option_info argument; /* the positional one; key NULL if the kind has none */
 	struct hook_option_info options[HOOK_OPTIONS_MAX]; /* ends at a NULL key */
 	const char *usage;				   /* "tc:IFNAME:ingress|egress" */
+	bool resolved; /* the target is a file in which a symbol or a probe is looked up */
 };
 
 #define HOOK_TEXT_MAX 16384
@@ -64,6 +83,10 @@ struct hook_kind_info {
 
 /* The row of a kind below HOOK_N_KINDS. */
 const struct hook_kind_info *hook_kind_info(enum hook_kind kind);
+/* Whether programs of this type may be attached to hooks of a kind. */
+bool hook_kind_takes(const struct hook_kind_info *info, const char *program_type);
+/* Whether there is a use for programs of this type. */
+bool hook_type_is_known(const char *program_type);
 /* The kind of a name; false if there is none. */
 bool hook_kind_from_name(const char *name, enum hook_kind *ret);
 

@@ -139,15 +139,6 @@ static int check_objects(const Bpfleet__V1__Bundle *bundle, struct error *err)
 
 /* ---- programs */
 
-static bool is_program_type(const char *type)
-{
-	for (unsigned int i = 0; i < HOOK_N_KINDS; i++) {
-		if (strcmp(hook_kind_info((enum hook_kind)i)->program_type, type) == 0)
-			return true;
-	}
-	return false;
-}
-
 static int check_hook_pattern(const Bpfleet__V1__ProgramSpec *program, size_t index,
 			      const char *place, struct error *err)
 {
@@ -161,7 +152,7 @@ static int check_hook_pattern(const Bpfleet__V1__ProgramSpec *program, size_t in
 	if (strcmp(hook_text(pattern), program->hooks[index]) != 0)
 		return invalid(err, "%s.%s: '%.256s' is canonically written '%.256s'", place, field,
 			       program->hooks[index], hook_text(pattern));
-	if (strcmp(hook_kind_info(hook_kind(pattern))->program_type, program->type) != 0)
+	if (!hook_kind_takes(hook_kind_info(hook_kind(pattern)), program->type))
 		return invalid(err, "%s.%s: a program of type '%s' cannot be attached to '%.256s'",
 			       place, field, program->type, program->hooks[index]);
 	return 0;
@@ -240,7 +231,7 @@ static int check_program(const Bpfleet__V1__Manifest *manifest, size_t index, st
 	if (manifest_program(manifest, program->name) != program)
 		return invalid(err, "%s.name: there are two programs '%s'", place.text,
 			       program->name);
-	if (!is_program_type(program->type))
+	if (!hook_type_is_known(program->type))
 		return invalid(err, "%s.type: programs of type '%.64s' have no hook here",
 			       place.text, program->type);
 	for (size_t i = 0; r == 0 && i < program->n_hooks; i++)

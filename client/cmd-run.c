@@ -82,14 +82,14 @@ static int read_attach_options(struct run *run, struct error *err)
 }
 
 /*
- * The daemon attaches default hooks as part of the load, but for uprobes, whose symbols it resolves
- * only when they are attached one by one.
+ * The daemon attaches default hooks as part of the load, but for those in files, whose symbols it
+ * resolves only when they are attached one by one.
  */
-static bool is_uprobe(const char *text)
+static bool is_resolved(const char *text)
 {
 	_cleanup_(hook_freep) struct hook *hook = NULL;
 
-	return hook_parse(text, &hook, NULL) == 0 && hook_kind(hook) == HOOK_UPROBE;
+	return hook_parse(text, &hook, NULL) == 0 && hook_kind_info(hook_kind(hook))->resolved;
 }
 
 static int read_default_hooks(struct run *run, const Bpfleet__V1__Manifest *manifest,
@@ -114,7 +114,7 @@ static int read_default_hooks(struct run *run, const Bpfleet__V1__Manifest *mani
 		for (size_t k = 0; k < program->n_default_hooks; k++) {
 			run->attachments[n++] =
 				(struct attachment){ program->name, program->default_hooks[k] };
-			if (is_uprobe(program->default_hooks[k]))
+			if (is_resolved(program->default_hooks[k]))
 				run->by_daemon = false;
 		}
 	}

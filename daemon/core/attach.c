@@ -244,7 +244,7 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 	(void)snprintf(attach->instance, sizeof(attach->instance), "%s", instance->id);
 	(void)snprintf(attach->program, sizeof(attach->program), "%s", program->name);
 	attach->lease = held_find(core, instance->id) != NULL;
-	if (hook_kind(attach->link.hook) == HOOK_UPROBE) {
+	if (hook_kind_info(hook_kind(attach->link.hook))->resolved) {
 		if (resolved == NULL)
 			return error_raise(err, ERROR_TARGET_UNRESOLVED, "%.300s",
 					   hook_text(attach->link.hook));

@@ -331,6 +331,11 @@ static int tracepoint_id(void *user, const char *category, const char *name, uin
 					err);
 }
 
+static int traceable(void *user, int *ret_fd, struct error *err)
+{
+	return supervisor_traceable(((struct core *)user)->supervisor, ret_fd, err);
+}
+
 static int read_boot_id(struct core *core, struct error *err)
 {
 	_cleanup_close_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
@@ -414,6 +419,7 @@ int core_start(struct core *core, const struct core_options *options, struct err
 	core->chores = (struct loop_timer){ .deadline = UINT64_MAX, .due = on_chores };
 	core->retry = (struct loop_timer){ .deadline = UINT64_MAX, .due = on_retry };
 	core->kernel = (struct kernel_context){ .tracepoint_id = tracepoint_id,
+						.traceable = traceable,
 						.user = core,
 						.order = order_new() };
 	if (core->kernel.order == NULL)

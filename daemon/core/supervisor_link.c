@@ -24,6 +24,7 @@ struct question {
 	bool answered;
 	int32_t status;
 	uint64_t value;
+	int fd; /* that came with the answer, or -1 */
 };
 
 struct supervisor_link {
@@ -65,13 +66,15 @@ static int receive(struct supervisor_link *link, struct supervisor_message *ret,
 	return 1;
 }
 
-static void answer(struct supervisor_link *link, const struct supervisor_message *message)
+/* Takes the fd if the question still waits. */
+static void answer(struct supervisor_link *link, const struct supervisor_message *message, int *fd)
 {
 	(void)pthread_mutex_lock(&link->lock);
 	for (struct question *q = link->questions; q != NULL; q = q->next) {
 		if (q->serial == message->serial) {
 			q->status = message->status;
 			q->value = message->value;
+			q->fd = TAKE_FD(*fd);
 			q->answered = true;
 		}
 	}
@@ -88,7 +91,7 @@ static void on_ready(struct loop_fd *source, uint32_t epoll_events)
 	(void)epoll_events;
 	while ((r = receive(link, &message, &fd)) > 0) {
 		if (message.type == SUPERVISOR_REPLY)
-			answer(link, &message);
+			answer(link, &message, &fd);
 		else if (message.type == SUPERVISOR_RELOAD)
 			link->handler.reload(link->handler.user);
 		else if (message.type == SUPERVISOR_NEW_FRONT && fd >= 0)
@@ -201,7 +204,7 @@ int supervisor_tracepoint_id(struct supervisor_link *link, const char *category,
 			     uint32_t *ret, struct error *err)
 {
 	struct supervisor_message message = { .type = SUPERVISOR_TRACEPOINT_ID };
-	struct question question = { 0 };
+	struct question question = { .fd = -1 };
 	int r;
 
 	if (strlen(category) >= sizeof(message.category) || strlen(name) >= sizeof(message.name))
@@ -222,5 +225,25 @@ int supervisor_tracepoint_id(struct supervisor_link *link, const char *category,
 		return error_raise_errno(err, ERROR_TARGET_NOT_FOUND, -question.status,
 					 "read the id of tracepoint %s:%s", category, name);
 	*ret = (uint32_t)question.value;
+	return 0;
+}
+
+int supervisor_traceable(struct supervisor_link *link, int *ret_fd, struct error *err)
+{
+	struct supervisor_message message = { .type = SUPERVISOR_TRACEABLE };
+	struct question question = { .fd = -1 };
+	int r;
+
+	(void)pthread_mutex_lock(&link->lock);
+	r = ask(link, &message, &question);
+	(void)pthread_mutex_unlock(&link->lock);
+	if (r < 0)
+		return error_raise_errno(err, ERROR_UNAVAILABLE, -r,
+					 "ask the supervisor for the functions that can be traced");
+	if (question.status < 0 || question.fd < 0)
+		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, -question.status,
+					 "this kernel lists no functions that can be traced "
+					 "(CONFIG_DYNAMIC_FTRACE)");
+	*ret_fd = question.fd;
 	return 0;
 }

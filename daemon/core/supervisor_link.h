@@ -34,6 +34,9 @@ void supervisor_core_ready(struct supervisor_link *link);
 void supervisor_front_ready(struct supervisor_link *link);
 void supervisor_restart_front(struct supervisor_link *link);
 
+/* A new fd of the list of functions that ftrace can trace; not from the main thread. Errors:
+ * KERNEL_UNSUPPORTED, UNAVAILABLE. */
+_must_check_ int supervisor_traceable(struct supervisor_link *link, int *ret_fd, struct error *err);
 /* The kernel's id of a classic tracepoint; not from the main thread. Errors: TARGET_NOT_FOUND,
  * INVALID_HOOK, UNAVAILABLE. */
 _must_check_ int supervisor_tracepoint_id(struct supervisor_link *link, const char *category,

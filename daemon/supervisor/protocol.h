@@ -30,6 +30,7 @@ enum supervisor_type {
 	SUPERVISOR_KALLSYMS =
 		5, /* -> fd of /proc/kallsyms with addresses; offset is shared: pread */
 	SUPERVISOR_RESTART_FRONT = 6, /* front misbehaves: kill it, start another */
+	SUPERVISOR_TRACEABLE = 7,     /* -> fd of tracefs' available_filter_functions */
 	/* supervisor -> core */
 	SUPERVISOR_REPLY = 16,
 	SUPERVISOR_NEW_FRONT = 17, /* fd: core's end of the pair with a fresh front */

@@ -198,6 +198,11 @@ static void answer(struct supervisor *s, const struct supervisor_message *reques
 		fd = fcntl(s->host->kallsyms_fd, F_DUPFD_CLOEXEC, 0);
 		reply.status = fd < 0 ? -ENOENT : 0;
 		break;
+	case SUPERVISOR_TRACEABLE:
+		fd = openat(s->host->tracefs_fd, "../available_filter_functions",
+			    O_RDONLY | O_CLOEXEC);
+		reply.status = fd < 0 ? -errno : 0;
+		break;
 	case SUPERVISOR_RESTART_FRONT:
 		child_signal(&s->front, SIGKILL);
 		break;

@@ -195,6 +195,7 @@ static void probe_cgroup_skb(struct kernel_support *ret)
 
 const struct hook_ops hook_cgroup_skb = {
 	.link_type = BPF_LINK_TYPE_CGROUP,
+	.load_as = HOOK_AS_IS,
 	.detachable = true,
 	.attach = attach_cgroup_skb,
 	.compare = compare_cgroup_skb,

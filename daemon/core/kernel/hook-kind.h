@@ -8,8 +8,19 @@
 #include "bundle/hook.h"
 #include "daemon/core/kernel/hooks.h"
 
+#define HOOK_AS_IS (-1)
+
 struct hook_ops {
 	uint32_t link_type; /* enum bpf_link_type */
+	/* Hooks for which a map (enum bpf_map_type) stands for the link; NULL: none. */
+	bool (*is_map)(const struct hook *hook);
+	uint32_t map_type;
+	/* What its programs are loaded for (enum bpf_attach_type); HOOK_AS_IS: as the object says.
+	 */
+	int load_as;
+	/* The program is bound when it is loaded: to the positional argument, or else the target.
+	 */
+	bool bound;
 	/* BPF_LINK_DETACH works; of the others the last reference is what holds them. */
 	bool detachable;
 	/* fd of the new link; see kernel_attach(). */
@@ -33,7 +44,13 @@ extern const struct hook_ops hook_cgroup_skb;
 extern const struct hook_ops hook_tracepoint;
 extern const struct hook_ops hook_raw_tp;
 extern const struct hook_ops hook_tp_btf;
-extern const struct hook_ops hook_uprobe;
+extern const struct hook_ops hook_uprobe, hook_uretprobe;
+extern const struct hook_ops hook_kprobe, hook_kretprobe, hook_ksyscall, hook_kretsyscall;
+extern const struct hook_ops hook_kprobe_multi, hook_kretprobe_multi;
+extern const struct hook_ops hook_fentry, hook_fexit, hook_fmod_ret, hook_lsm;
+extern const struct hook_ops hook_perf_event;
+
+const struct hook_ops *hook_ops_of(enum hook_kind kind);
 
 /* Says that a link is not as it should be. */
 void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, const char *format,
@@ -51,6 +68,21 @@ int hook_try_load(enum bpf_prog_type type, enum bpf_attach_type expected, uint32
 /* probe() of a kind for which that says it all. */
 void hook_probe_load(enum bpf_prog_type type, enum bpf_attach_type expected,
 		     struct kernel_support *ret);
+
+void hook_probe_bound(enum bpf_prog_type type, enum bpf_attach_type expected,
+		      struct kernel_support *ret);
+
+/* hook-perf.c: opens an event and puts the program on it; fd of the link. attr->size is set. */
+struct perf_event_attr;
+_must_check_ int perf_attach(const struct kernel_attach *attach, struct perf_event_attr *attr,
+			     int32_t pid, int32_t cpu, int *ret_fd, struct error *err);
+/* An event, disabled; fd or negative errno. */
+int perf_open(struct perf_event_attr *attr, int32_t pid, int32_t cpu);
+/* probe() of a kind that opens such events: this one does not exist. */
+void perf_probe(enum bpf_prog_type type, struct perf_event_attr *attr, struct kernel_support *ret);
+/* Compares the type of a link's event (enum bpf_perf_event_type) and its function or tracepoint. */
+_must_check_ int perf_compare(int link_fd, const struct bpf_link_info *info, uint32_t type,
+			      const char *name, struct kernel_link_view *view, struct error *err);
 
 /* Index of a network interface, asked over rtnetlink. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED. */
 _must_check_ int netdev_index(const char *name, uint32_t *ret, struct error *err);

@@ -1,4 +1,7 @@
-/* raw_tp: a raw tracepoint by name. tp_btf: the same with typed arguments, bound at load. */
+/*
+ * raw_tp: a raw tracepoint by name. Bound at load: tp_btf (the same with typed arguments), fentry,
+ * fexit, fmod_ret and lsm (functions of the kernel).
+ */
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -83,36 +86,76 @@ static void probe_raw_tp(struct kernel_support *ret)
 	hook_probe_load(BPF_PROG_TYPE_RAW_TRACEPOINT, 0, ret);
 }
 
+static int attach_bound(const struct kernel_attach *attach, int *ret_fd, struct error *err)
+{
+	return open_tracepoint(attach, NULL, ret_fd, err);
+}
+
+static int compare_bound(const struct kernel_attach *attach, int link_fd,
+			 const struct bpf_link_info *info, struct kernel_link_view *view,
+			 struct error *err)
+{
+	const int load_as = hook_ops_of(hook_kind(attach->hook))->load_as;
+
+	(void)link_fd;
+	(void)err;
+	/* A program is bound to one function for good, so that its id says the rest. */
+	if (info->tracing.attach_type != (uint32_t)load_as)
+		hook_differs(view, KERNEL_LINK_DRIFTED, "it is attached in another way (%u)",
+			     info->tracing.attach_type);
+	return 0;
+}
+
 /*
- * The first type of the kernel is an integer and no tracepoint: a kernel that would take a program
- * bound to one gets as far as saying EINVAL. To find the type of a real one takes 10 ms, at every
- * start.
+ * The first type of the kernel is an integer, nothing that a program could be bound to: a kernel
+ * that would take one gets as far as saying EINVAL. To find a real one takes 10 ms, at every start.
  */
-static void probe_tp_btf(struct kernel_support *ret)
+void hook_probe_bound(enum bpf_prog_type type, enum bpf_attach_type expected,
+		      struct kernel_support *ret)
 {
 	_cleanup_close_ int types = open("/sys/kernel/btf/vmlinux", O_RDONLY | O_CLOEXEC), fd = -1;
 	const int missing = errno;
-	const int r = hook_try_load(BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, 1, &fd);
+	const int r = hook_try_load(type, expected, 1, &fd);
 
 	ret->supported = types >= 0 && r == -EINVAL;
 	if (types < 0)
 		(void)snprintf(ret->detail, sizeof(ret->detail),
 			       "no type information of this kernel: %s", error_errno_name(missing));
 	else if (r != -EINVAL)
-		(void)snprintf(ret->detail, sizeof(ret->detail), "loading one fails: %s",
-			       error_errno_name(-r));
+		(void)snprintf(ret->detail, sizeof(ret->detail), "loading one fails: %s%s",
+			       error_errno_name(-r),
+			       r == -EPERM ? "; a policy of this kernel forbids it" : "");
 }
 
 const struct hook_ops hook_raw_tp = {
 	.link_type = BPF_LINK_TYPE_RAW_TRACEPOINT,
+	.load_as = HOOK_AS_IS,
 	.attach = attach_raw_tp,
 	.compare = compare_raw_tp,
 	.probe = probe_raw_tp,
 };
 
-const struct hook_ops hook_tp_btf = {
-	.link_type = BPF_LINK_TYPE_RAW_TRACEPOINT,
-	.attach = attach_tp_btf,
-	.compare = compare_raw_tp,
-	.probe = probe_tp_btf,
-};
+/* A kind whose programs are bound at load. */
+#define BOUND(kind, type, expected, type_of_link, attach_function, compare_function) \
+	static void probe_##kind(struct kernel_support *ret)                         \
+	{                                                                            \
+		hook_probe_bound(type, expected, ret);                               \
+	}                                                                            \
+	const struct hook_ops hook_##kind = {                                        \
+		.link_type = (type_of_link),                                         \
+		.load_as = (expected),                                               \
+		.bound = true,                                                       \
+		.attach = (attach_function),                                         \
+		.compare = (compare_function),                                       \
+		.probe = probe_##kind,                                               \
+	}
+
+BOUND(tp_btf, BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP, BPF_LINK_TYPE_RAW_TRACEPOINT, attach_tp_btf,
+      compare_raw_tp);
+BOUND(fentry, BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY, BPF_LINK_TYPE_TRACING, attach_bound,
+      compare_bound);
+BOUND(fexit, BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT, BPF_LINK_TYPE_TRACING, attach_bound,
+      compare_bound);
+BOUND(fmod_ret, BPF_PROG_TYPE_TRACING, BPF_MODIFY_RETURN, BPF_LINK_TYPE_TRACING, attach_bound,
+      compare_bound);
+BOUND(lsm, BPF_PROG_TYPE_LSM, BPF_LSM_MAC, BPF_LINK_TYPE_TRACING, attach_bound, compare_bound);

@@ -71,6 +71,7 @@ static void probe_tc(struct kernel_support *ret)
 
 const struct hook_ops hook_tc = {
 	.link_type = BPF_LINK_TYPE_TCX,
+	.load_as = HOOK_AS_IS,
 	.detachable = true,
 	.attach = attach_tcx,
 	.compare = compare_tcx,

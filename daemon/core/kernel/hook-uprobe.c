@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-/* uprobe: a uprobe_multi link at one offset of a file that core opens itself. */
+/* uprobe, uretprobe: a uprobe_multi link at one offset of a file that core opens itself. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -69,6 +69,8 @@ static int attach_uprobe(const struct kernel_attach *attach, int *ret_fd, struct
 	opts.uprobe_multi.path = path;
 	opts.uprobe_multi.offsets = &offset;
 	opts.uprobe_multi.cnt = 1;
+	if (hook_kind(attach->hook) == HOOK_URETPROBE)
+		opts.uprobe_multi.flags = BPF_F_UPROBE_MULTI_RETURN;
 	fd = bpf_link_create(attach->program_fd, 0, BPF_TRACE_UPROBE_MULTI, &opts);
 	if (fd >= 0) {
 		*ret_fd = fd;
@@ -146,9 +148,15 @@ static void probe_uprobe(struct kernel_support *ret)
 			       error_errno_name(errno));
 }
 
-const struct hook_ops hook_uprobe = {
-	.link_type = BPF_LINK_TYPE_UPROBE_MULTI,
-	.attach = attach_uprobe,
-	.compare = compare_uprobe,
-	.probe = probe_uprobe,
-};
+/* Through perf, a uprobe needs CAP_SYS_ADMIN. */
+#define UPROBE(kind)                                     \
+	const struct hook_ops hook_##kind = {            \
+		.link_type = BPF_LINK_TYPE_UPROBE_MULTI, \
+		.load_as = BPF_TRACE_UPROBE_MULTI,       \
+		.attach = attach_uprobe,                 \
+		.compare = compare_uprobe,               \
+		.probe = probe_uprobe,                   \
+	}
+
+UPROBE(uprobe);
+UPROBE(uretprobe);

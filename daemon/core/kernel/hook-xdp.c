@@ -59,6 +59,7 @@ static void probe_xdp(struct kernel_support *ret)
 
 const struct hook_ops hook_xdp = {
 	.link_type = BPF_LINK_TYPE_XDP,
+	.load_as = BPF_XDP,
 	.detachable = true,
 	.attach = attach_xdp,
 	.compare = compare_xdp,

@@ -17,7 +17,24 @@ static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_RAW_TP] = &hook_raw_tp,
 	[HOOK_TP_BTF] = &hook_tp_btf,
 	[HOOK_UPROBE] = &hook_uprobe,
+	[HOOK_URETPROBE] = &hook_uretprobe,
+	[HOOK_KPROBE] = &hook_kprobe,
+	[HOOK_KRETPROBE] = &hook_kretprobe,
+	[HOOK_KSYSCALL] = &hook_ksyscall,
+	[HOOK_KRETSYSCALL] = &hook_kretsyscall,
+	[HOOK_KPROBE_MULTI] = &hook_kprobe_multi,
+	[HOOK_KRETPROBE_MULTI] = &hook_kretprobe_multi,
+	[HOOK_FENTRY] = &hook_fentry,
+	[HOOK_FEXIT] = &hook_fexit,
+	[HOOK_FMOD_RET] = &hook_fmod_ret,
+	[HOOK_LSM] = &hook_lsm,
+	[HOOK_PERF_EVENT] = &hook_perf_event,
 };
+
+const struct hook_ops *hook_ops_of(enum hook_kind kind)
+{
+	return kinds[kind];
+}
 
 static const struct hook_ops *ops_of(const struct kernel_attach *attach)
 {
@@ -76,7 +93,7 @@ int kernel_hook_check(const struct hook *hook, uint32_t program_type, struct err
 	const struct hook_kind_info *info = hook_kind_info(hook_kind(hook));
 	const char *type = libbpf_bpf_prog_type_str((enum bpf_prog_type)program_type);
 
-	if (type != NULL && strcmp(info->program_type, type) == 0)
+	if (type != NULL && hook_kind_takes(info, type))
 		return 0;
 	return error_raise(err, ERROR_INVALID_HOOK,
 			   "hooks of kind %s take programs of type %s, this one is of type %s",
@@ -177,15 +194,23 @@ static int describe_fd(const struct kernel_attach *attach, int fd, struct kernel
 {
 	const struct hook_ops *ops = ops_of(attach);
 	struct kernel_link_view view = { .state = KERNEL_LINK_ATTACHED };
+	const bool is_map = ops->is_map != NULL && ops->is_map(attach->hook);
 	struct bpf_link_info info;
 	int r;
 
+	/* Of maps, too, the kernel tells type and id first. */
 	r = link_info(fd, &info, err);
 	if (r < 0)
 		return r;
-	if (info.type != ops->link_type)
+	if (info.type != (is_map ? ops->map_type : ops->link_type))
 		return error_raise(err, ERROR_TARGET_CHANGED, "what is pinned is no link to %.200s",
 				   hook_text(attach->hook));
+	if (is_map) {
+		*ret = view;
+		if (ret_id != NULL)
+			*ret_id = info.id;
+		return 0;
+	}
 	view.program_id = info.prog_id;
 	if (info.prog_id != attach->program_id && attach->program_id != 0)
 		hook_differs(&view, KERNEL_LINK_DRIFTED, "program %u runs there instead of %u",

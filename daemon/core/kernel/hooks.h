@@ -1,7 +1,7 @@
 /*
  * Hooks: attaching loaded programs, checking links that were found pinned, telling what the kernel
- * shows, detaching. One row and one file per kind of hook (xdp, tc, cgroup_skb, tracepoint, raw_tp,
- * tp_btf, uprobe). Attach and detach may wait for RCU, 80 ms and more: call them from a worker.
+ * shows, detaching. One row per kind of hook (docs/naming.md). Attach and detach may wait for RCU,
+ * 80 ms and more: call them from a worker.
  */
 #pragma once
 
@@ -20,6 +20,9 @@ struct kernel_context {
 	/* Asks the supervisor for the id of a classic tracepoint. Errors: TARGET_NOT_FOUND. */
 	int (*tracepoint_id)(void *user, const char *category, const char *name, uint32_t *ret_id,
 			     struct error *err);
+	/* Asks it for an fd of the list of functions that ftrace can trace, its offset at the
+	 * start. Errors: KERNEL_UNSUPPORTED. */
+	int (*traceable)(void *user, int *ret_fd, struct error *err);
 	void *user;
 	/* Use clsact filters for tc even where tcx works. */
 	bool force_clsact;
@@ -41,8 +44,8 @@ struct kernel_attach {
 	const char *link; /* our id of the link; clsact filters take their handle from it */
 	int program_fd;
 	uint32_t program_id; /* kernel's */
-	const struct kernel_resolved
-		*resolved; /* uprobe: needed to attach, may be NULL otherwise */
+	/* Of a hook in a file, to attach; may be NULL otherwise. */
+	const struct kernel_resolved *resolved;
 };
 
 /* How a program hangs in the kernel. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "bundle/hook.h"
 #include "daemon/core/kernel/load-private.h"
 
 static bool starts_with(const char *text, const char *prefix)
@@ -95,23 +96,6 @@ size_t load_map_ordinal(const struct load *load, const char *object_name, const 
 	return SIZE_MAX;
 }
 
-/* Types of the kinds of hooks that there are, and nothing more powerful. */
-static bool is_program_type_known(enum bpf_prog_type type)
-{
-	switch ((unsigned int)type) {
-	case BPF_PROG_TYPE_XDP:
-	case BPF_PROG_TYPE_SCHED_CLS:
-	case BPF_PROG_TYPE_CGROUP_SKB:
-	case BPF_PROG_TYPE_TRACEPOINT:
-	case BPF_PROG_TYPE_RAW_TRACEPOINT:
-	case BPF_PROG_TYPE_TRACING:
-	case BPF_PROG_TYPE_KPROBE:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static int check_program(const struct load *load, const char *object_name,
 			 const struct bpf_program *program, size_t *hint, struct error *err)
 {
@@ -130,7 +114,7 @@ static int check_program(const struct load *load, const char *object_name,
 				   "program '%s' is of type %s, the manifest says %s", name,
 				   type_name != NULL ? type_name : "unknown",
 				   load->manifest->programs[at]->type);
-	if (!is_program_type_known(type))
+	if (!hook_type_is_known(type_name))
 		return error_raise(err, ERROR_KERNEL_UNSUPPORTED,
 				   "program '%s': there is no kind of hook for programs of type %s",
 				   name, type_name);

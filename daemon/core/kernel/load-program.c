@@ -3,76 +3,87 @@
 
 #include "base/error.h"
 #include "base/str.h"
-#include "bundle/hook.h"
+#include "daemon/core/kernel/hook-kind.h"
 #include "daemon/core/kernel/load-private.h"
 
 /* What the hooks of a program say together. */
 struct wishes {
-	bool any;
+	const struct hook_ops *ops; /* of the first; NULL: there is none */
 	enum hook_kind kind;
 	bool ingress;
 	bool egress;
-	char event[256]; /* of tp_btf; empty: none named */
+	char bound[256]; /* what the kernel shall bind it to; empty: nothing named */
 };
+
+/* The kernel binds some programs when it loads them, so that their hooks cannot differ in that. */
+static int add_bound(const struct hook *hook, const char *program, struct wishes *wishes,
+		     struct error *err)
+{
+	const char *name = hook_argument(hook) != NULL ? hook_argument(hook) : hook_target(hook);
+
+	if (strchr(name, '*') != NULL)
+		return wishes->kind == HOOK_TP_BTF
+			       ? 0
+			       : error_raise(err, ERROR_MANIFEST_INVALID,
+					     "program '%s': the kernel binds it when it is loaded; "
+					     "name one, not '%s'",
+					     program, hook_text(hook));
+	if (wishes->bound[0] != '\0' && strcmp(wishes->bound, name) != 0)
+		return error_raise(err, ERROR_MANIFEST_INVALID,
+				   "program '%s': the kernel binds it to one of the events %s and "
+				   "%s when it is loaded; name one",
+				   program, wishes->bound, name);
+	(void)strncpy(wishes->bound, name, sizeof(wishes->bound) - 1);
+	return 0;
+}
 
 static int add_hook(const char *pattern, const char *program, struct wishes *wishes,
 		    struct error *err)
 {
 	_cleanup_(hook_freep) struct hook *hook = NULL;
-	const char *argument, *target;
+	const struct hook_ops *ops;
+	const char *argument;
 	int r;
 
 	r = hook_parse_pattern(pattern, &hook, err);
 	if (r < 0)
 		return error_context(err, r, "program '%s'", program);
-	if (wishes->any && wishes->kind != hook_kind(hook))
+	ops = hook_ops_of(hook_kind(hook));
+	if (wishes->ops != NULL &&
+	    (wishes->ops->load_as != ops->load_as || wishes->ops->bound != ops->bound))
 		return error_raise(err, ERROR_MANIFEST_INVALID,
 				   "program '%s' names hooks of the kinds %s and %s", program,
 				   hook_kind_info(wishes->kind)->name,
 				   hook_kind_info(hook_kind(hook))->name);
-	wishes->any = true;
+	wishes->ops = ops;
 	wishes->kind = hook_kind(hook);
 	argument = hook_argument(hook);
 	wishes->ingress |= argument == NULL || str_glob(argument, "ingress");
 	wishes->egress |= argument == NULL || str_glob(argument, "egress");
-	target = hook_target(hook);
-	if (wishes->kind != HOOK_TP_BTF || strchr(target, '*') != NULL)
-		return 0;
-	if (wishes->event[0] != '\0' && strcmp(wishes->event, target) != 0)
-		return error_raise(err, ERROR_MANIFEST_INVALID,
-				   "program '%s': the kernel binds it to one of the events %s and "
-				   "%s when it is loaded; name one",
-				   program, wishes->event, target);
-	(void)strncpy(wishes->event, target, sizeof(wishes->event) - 1);
-	return 0;
+	return ops->bound ? add_bound(hook, program, wishes, err) : 0;
 }
 
-/* The event is bound at load: the section's ("tp_btf/NAME"), or else the manifest's. */
-static int configure_tp_btf(struct bpf_program *program, const struct wishes *wishes,
-			    struct error *err)
+/* What it is bound to: the manifest's choice, or else the section's ("fentry/NAME"). */
+static int configure_bound(struct bpf_program *program, const struct wishes *wishes,
+			   struct error *err)
 {
 	const char *slash = strchr(bpf_program__section_name(program), '/');
 	const char *name = bpf_program__name(program);
 	int r;
 
-	if (bpf_program__expected_attach_type(program) != BPF_TRACE_RAW_TP)
-		return error_raise(
-			err, ERROR_KERNEL_UNSUPPORTED,
-			"program '%s': of the tracing programs only tp_btf has a kind of "
-			"hook",
-			name);
-	if (slash == NULL && wishes->event[0] == '\0')
+	if (slash == NULL && wishes->bound[0] == '\0')
 		return error_raise(err, ERROR_MANIFEST_INVALID,
 				   "program '%s' names no event, neither in its section nor in its "
 				   "hooks",
 				   name);
-	if (wishes->event[0] == '\0' || (slash != NULL && strcmp(slash + 1, wishes->event) == 0))
+	if (wishes->bound[0] == '\0' || (slash != NULL && strcmp(slash + 1, wishes->bound) == 0))
 		return 0;
-	r = bpf_program__set_attach_target(program, 0, wishes->event);
+	r = bpf_program__set_attach_target(program, 0, wishes->bound);
 	if (r < 0)
-		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, -r,
-					 "program '%s': this kernel has no tracepoint '%s'", name,
-					 wishes->event);
+		return error_raise_errno(
+			err, ERROR_KERNEL_UNSUPPORTED, -r,
+			"program '%s': this kernel has no '%s' for hooks of kind %s", name,
+			wishes->bound, hook_kind_info(wishes->kind)->name);
 	return 0;
 }
 
@@ -93,38 +104,20 @@ int load_program_configure(const Bpfleet__V1__ProgramSpec *spec, struct bpf_prog
 		if (r < 0)
 			return r;
 	}
-	if (!wishes.any)
-		return bpf_program__type(program) == BPF_PROG_TYPE_TRACING
-			       ? configure_tp_btf(program, &wishes, err)
-			       : 0;
-	if (strcmp(hook_kind_info(wishes.kind)->program_type, spec->type) != 0)
+	if (wishes.ops == NULL)
+		return 0;
+	if (!hook_kind_takes(hook_kind_info(wishes.kind), spec->type))
 		return error_raise(err, ERROR_MANIFEST_INVALID,
 				   "program '%s' is of type %s, its hooks are for type %s",
 				   spec->name, spec->type,
 				   hook_kind_info(wishes.kind)->program_type);
-	switch (wishes.kind) {
-	case HOOK_XDP:
-		set_attach_type(program, BPF_XDP);
-		return 0;
-	case HOOK_CGROUP_SKB:
-		/* Returns 2 and 3 are for egress alone, so a program for both states neither. */
-		if (wishes.ingress != wishes.egress)
-			set_attach_type(program, wishes.egress ? BPF_CGROUP_INET_EGRESS
-							       : BPF_CGROUP_INET_INGRESS);
-		return 0;
-	case HOOK_UPROBE:
-		/* Through perf, a uprobe needs CAP_SYS_ADMIN. */
-		set_attach_type(program, BPF_TRACE_UPROBE_MULTI);
-		return 0;
-	case HOOK_TP_BTF:
-		return configure_tp_btf(program, &wishes, err);
-	case HOOK_TC:
-	case HOOK_TRACEPOINT:
-	case HOOK_RAW_TP:
-	case HOOK_N_KINDS:
-		return 0;
-	}
-	return 0;
+	if (wishes.ops->load_as != HOOK_AS_IS)
+		set_attach_type(program, (enum bpf_attach_type)wishes.ops->load_as);
+	/* Returns 2 and 3 are for egress alone, so a program for both states neither. */
+	if (wishes.kind == HOOK_CGROUP_SKB && wishes.ingress != wishes.egress)
+		set_attach_type(program,
+				wishes.egress ? BPF_CGROUP_INET_EGRESS : BPF_CGROUP_INET_INGRESS);
+	return wishes.ops->bound ? configure_bound(program, &wishes, err) : 0;
 }
 
 static enum error_code code_of(int sys_errno, bool has_log, bool is_program)
