@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "bundle/format.h"
 #include "bundle/hook.h"
+#include "bundle/map-type.h"
 #include "bundle/name.h"
 #include "bundle/parameter.h"
 
@@ -243,79 +244,51 @@ static int check_program(const Bpfleet__V1__Manifest *manifest, size_t index, st
 
 /* ---- maps */
 
-static const char *const map_types[] = {
-	"hash",
-	"array",
-	"prog_array",
-	"perf_event_array",
-	"percpu_hash",
-	"percpu_array",
-	"stack_trace",
-	"cgroup_array",
-	"lru_hash",
-	"lru_percpu_hash",
-	"lpm_trie",
-	"array_of_maps",
-	"hash_of_maps",
-	"devmap",
-	"sockmap",
-	"cpumap",
-	"xskmap",
-	"sockhash",
-	"cgroup_storage",
-	"reuseport_sockarray",
-	"percpu_cgroup_storage",
-	"queue",
-	"stack",
-	"sk_storage",
-	"devmap_hash",
-	"struct_ops",
-	"ringbuf",
-	"inode_storage",
-	"task_storage",
-	"bloom_filter",
-	"user_ringbuf",
-	"cgrp_storage",
-	"arena",
-};
-
-static bool is_one_of(const char *text, const char *const *words, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(text, words[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
 static bool is_rodata(const char *name)
 {
 	return strncmp(name, ".rodata", 7) == 0;
 }
 
-static int check_access(const Bpfleet__V1__MapSpec *map, const char *place, struct error *err)
+static int check_access(const Bpfleet__V1__MapSpec *map, const struct map_type *type,
+			const char *place, struct error *err)
 {
-	static const char *const durable_types[] = { "hash", "array", "lpm_trie" };
-
 	if (map->access != BPFLEET__V1__ACCESS__ACCESS_PRIVATE &&
 	    map->access != BPFLEET__V1__ACCESS__ACCESS_READ &&
 	    map->access != BPFLEET__V1__ACCESS__ACCESS_WRITE)
 		return invalid(err, "%s.access: must be private, read or write", place);
+	if (map->access == BPFLEET__V1__ACCESS__ACCESS_WRITE && is_rodata(map->name))
+		return invalid(err, "%s.access: user space never writes to read-only data", place);
 	if (map->access == BPFLEET__V1__ACCESS__ACCESS_WRITE &&
-	    (is_rodata(map->name) || strcmp(map->type, "ringbuf") == 0))
-		return invalid(err, "%s.access: user space never writes to %s", place,
-			       is_rodata(map->name) ? "read-only data" : "a ring buffer");
+	    (type->flags & (MAP_UPDATES | MAP_DELETES | MAP_POPS)) == 0)
+		return invalid(err, "%s.access: user space never writes to a %s; %s", place,
+			       map->type, type->instead);
 	if (map->contents == BPFLEET__V1__CONTENTS__CONTENTS_VOLATILE)
 		return 0;
 	if (map->contents != BPFLEET__V1__CONTENTS__CONTENTS_DURABLE)
 		return invalid(err, "%s.contents: must be volatile or durable", place);
 	if (map->access != BPFLEET__V1__ACCESS__ACCESS_WRITE)
 		return invalid(err, "%s.contents: durable goes only with access write", place);
-	if (!is_one_of(map->type, durable_types, ARRAY_SIZE(durable_types)))
+	if ((type->flags & MAP_DURABLE) == 0)
 		return invalid(err,
 			       "%s.contents: only a hash, an array or an lpm_trie can be durable, "
 			       "not a %s",
 			       place, map->type);
+	return 0;
+}
+
+static int check_inner(const Bpfleet__V1__MapSpec *map, const struct map_type *type,
+		       const char *place, struct error *err)
+{
+	const struct map_type *inner;
+
+	if (map->inner == NULL)
+		return 0;
+	if (type->value != MAP_VALUE_MAP)
+		return invalid(err, "%s.inner: a %s holds no maps", place, map->type);
+	inner = map_type_find(map->inner->type);
+	if (inner == NULL || inner->value == MAP_VALUE_MAP)
+		return invalid(err, "%s.inner.type: '%.64s' is no type of an inner map", place,
+			       map->inner->type);
 	return 0;
 }
 
@@ -431,6 +404,7 @@ static int check_map(const Bpfleet__V1__Manifest *manifest, size_t index, struct
 {
 	const Bpfleet__V1__MapSpec *map = manifest->maps[index];
 	struct place place = place_of("maps", index);
+	const struct map_type *type;
 	int r;
 
 	r = check_name(name_check_map, map->name, place.text, "name", err);
@@ -440,9 +414,12 @@ static int check_map(const Bpfleet__V1__Manifest *manifest, size_t index, struct
 		return r;
 	if (manifest_map(manifest, map->name) != map)
 		return invalid(err, "%s.name: there are two maps '%s'", place.text, map->name);
-	if (!is_one_of(map->type, map_types, ARRAY_SIZE(map_types)))
+	type = map_type_find(map->type);
+	if (type == NULL)
 		return invalid(err, "%s.type: no known map type '%.64s'", place.text, map->type);
-	r = check_access(map, place.text, err);
+	r = check_access(map, type, place.text, err);
+	if (r == 0)
+		r = check_inner(map, type, place.text, err);
 	if (r == 0)
 		r = check_events(map, place.text, err);
 	if (r == 0)

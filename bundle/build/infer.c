@@ -223,6 +223,23 @@ static int infer_program(struct arena *arena, const struct infer_object *object,
 	return 0;
 }
 
+/* The template that the object declares for the maps in a map; NULL: no memory. */
+static Bpfleet__V1__InnerMapSpec *infer_inner(struct arena *arena, const struct bpf_map *bpf)
+{
+	const char *type = libbpf_bpf_map_type_str(bpf_map__type(bpf));
+	Bpfleet__V1__InnerMapSpec *spec = arena_alloc(arena, sizeof(*spec));
+
+	if (spec == NULL)
+		return NULL;
+	bpfleet__v1__inner_map_spec__init(spec);
+	spec->type = copy(arena, type != NULL ? type : "unspec");
+	spec->key_size = bpf_map__key_size(bpf);
+	spec->value_size = bpf_map__value_size(bpf);
+	spec->max_entries = bpf_map__max_entries(bpf);
+	spec->flags = bpf_map__map_flags(bpf);
+	return spec->type == NULL ? NULL : spec;
+}
+
 static int infer_map(struct arena *arena, const struct infer_object *object,
 		     const struct bpf_map *bpf, Bpfleet__V1__Manifest *manifest, struct error *err)
 {
@@ -245,6 +262,12 @@ static int infer_map(struct arena *arena, const struct infer_object *object,
 	spec->flags = bpf_map__map_flags(bpf);
 	spec->access = BPFLEET__V1__ACCESS__ACCESS_PRIVATE;
 	spec->contents = BPFLEET__V1__CONTENTS__CONTENTS_VOLATILE;
+	if (bpf_map__inner_map((struct bpf_map *)(uintptr_t)bpf) != NULL) {
+		spec->inner =
+			infer_inner(arena, bpf_map__inner_map((struct bpf_map *)(uintptr_t)bpf));
+		if (spec->inner == NULL)
+			return out_of_memory(err);
+	}
 	for (size_t i = 0; i < manifest->n_maps; i++) {
 		if (strcmp(manifest->maps[i]->name, spec->name) == 0)
 			return error_raise(

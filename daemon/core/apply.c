@@ -129,13 +129,20 @@ static int put_back_entries(const struct apply *apply, struct error *err)
 
 		for (size_t k = 0; r >= 0 && k < entries->n_rows; k++) {
 			const struct store_entry *row = &entries->rows[k];
+			uint32_t offset; /* behind the key: only a part of the value was written */
 
-			if (row->key.size != map->key_size || row->value.size != map->value_size)
+			if (row->key.size == map->key_size + sizeof(offset)) {
+				memcpy(&offset, row->key.data + map->key_size, sizeof(offset));
+				r = kernel_map_store(&shape, row->key.data, offset, row->value.data,
+						     row->value.size, err);
+			} else if (row->key.size != map->key_size ||
+				   row->value.size != map->value_size)
 				r = error_raise(err, ERROR_STORE_CORRUPT,
 						"a durable entry of map '%s' has another size",
 						map->name);
 			else
-				r = kernel_map_update(&shape, row->key.data, row->value.data, err);
+				r = kernel_map_update(&shape, row->key.data, row->value.data, 0,
+						      err);
 		}
 		if (r < 0)
 			return error_context(err, r, "put back the entries of map '%s'", map->name);
@@ -400,6 +407,8 @@ static int store_maps(struct apply *apply, struct arena *arena, struct store_tx 
 			record.counter_map = apply->object->maps[map->counter_map].name;
 			record.counter_offset = map->counter_offset;
 		}
+		record.inner_key_type_id = map->inner_key_type_id;
+		record.inner_value_type_id = map->inner_value_type_id;
 		r = pack_spec(arena, &record.base, &row.spec, err);
 		if (r >= 0)
 			r = store_map_put(tx, &row, err);

@@ -54,7 +54,7 @@ static int is_orphan(struct core *core, const struct kernel_pin_entry *entry,
 		return 0;
 	if (!directory->known || entry->kind == KERNEL_PIN_FOREIGN)
 		return 1;
-	if (entry->name[0] == '\0')
+	if (entry->name[0] == '\0' || entry->kind == KERNEL_PIN_INNER)
 		return 0;
 	if (entry->kind == KERNEL_PIN_PROGRAM)
 		r = store_program_list(core->store, entry->instance,

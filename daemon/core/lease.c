@@ -43,6 +43,13 @@ void held_free(struct held_instance *held)
 		kernel_link_close(&link->link);
 		free(link);
 	}
+	while (held->inner != NULL) {
+		struct held_inner *inner = held->inner;
+
+		held->inner = inner->next;
+		(void)close(inner->fd);
+		free(inner);
+	}
 	close_all(held->program_fds, held->n_programs);
 	close_all(held->map_fds, held->n_maps);
 	close_all(held->readonly_fds, held->n_maps);

@@ -24,6 +24,13 @@ struct held_link {
 	struct kernel_link link;
 };
 
+/* A map that core made for a map of maps. */
+struct held_inner {
+	struct held_inner *next;
+	uint32_t id;	/* kernel's */
+	int fd;
+};
+
 struct held_instance {
 	struct held_instance *next;
 	struct core *core;
@@ -34,6 +41,7 @@ struct held_instance {
 	size_t n_programs, n_maps;
 	int *program_fds, *map_fds, *readonly_fds; /* by ordinal; -1: none */
 	struct held_link *links;
+	struct held_inner *inner;
 };
 
 /* NULL: no lease of that id. */

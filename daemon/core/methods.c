@@ -39,6 +39,7 @@ static const struct method methods[] = {
 	CHANGES("UpdateMap", "write", update_map, UpdateMap, serve_update_map, 16 * MIB),
 	CHANGES("DeleteMapKeys", "write", delete_map_keys, DeleteMapKeys, serve_delete_map_keys,
 		4 * MIB),
+	CHANGES("PopMap", "write", pop_map, PopMap, serve_pop_map, 4 * MIB),
 	READS("KeepLease", "view", keep_lease, serve_keep_lease, 64 * KIB),
 	READS("ListBundles", "view", list_bundles, serve_list_bundles, 16 * MIB),
 	READS("GetBundle", "view", get_bundle, serve_get_bundle, BUNDLE_ARENA_LIMIT + 20 * MIB),

@@ -37,6 +37,7 @@ METHOD_SERVE(serve_open_map);
 METHOD_SERVE(serve_redeem_ticket);
 METHOD_SERVE(serve_update_map);
 METHOD_SERVE(serve_delete_map_keys);
+METHOD_SERVE(serve_pop_map);
 /* status.c */
 METHOD_SERVE(serve_get_status);
 METHOD_SERVE(serve_query_audit);

@@ -63,6 +63,7 @@ static const struct rpc_method methods[] = {
 	SERVER_STREAM("DumpMap", dump),
 	FORWARD("UpdateMap", .max_message_bytes = 4 * MIB, .max_arena_bytes = 16 * MIB),
 	FORWARD("DeleteMapKeys", .max_message_bytes = MIB),
+	FORWARD("PopMap"),
 	FORWARD("OpenMap"),
 	SERVER_STREAM("StreamEvents", events),
 	FORWARD("GetStatus"),

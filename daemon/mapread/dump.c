@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "bundle/map-type.h"
 #include "daemon/mapread/errors.h"
 #include "daemon/mapread/mapread.h"
 
@@ -34,43 +35,19 @@ static size_t at_least(size_t value, size_t minimum)
 	return value > minimum ? value : minimum;
 }
 
-static bool is_readable(const struct mapread_map *map)
-{
-	switch (map->type) {
-	case BPF_MAP_TYPE_HASH:
-	case BPF_MAP_TYPE_ARRAY:
-	case BPF_MAP_TYPE_PERCPU_HASH:
-	case BPF_MAP_TYPE_PERCPU_ARRAY:
-	case BPF_MAP_TYPE_LRU_HASH:
-	case BPF_MAP_TYPE_LRU_PERCPU_HASH:
-	case BPF_MAP_TYPE_LPM_TRIE:
-	case BPF_MAP_TYPE_STACK_TRACE:
-	case BPF_MAP_TYPE_ARRAY_OF_MAPS:
-	case BPF_MAP_TYPE_HASH_OF_MAPS:
-	case BPF_MAP_TYPE_DEVMAP:
-	case BPF_MAP_TYPE_DEVMAP_HASH:
-	case BPF_MAP_TYPE_CPUMAP:
-	case BPF_MAP_TYPE_PROG_ARRAY:
-	case BPF_MAP_TYPE_CGROUP_STORAGE:
-	case BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE:
-		return map->key_size > 0;
-	default:
-		return false;
-	}
-}
-
 int mapread_dump_new(const struct mapread_map *map, struct mapread_dump **ret, struct error *err)
 {
 	const size_t entry = (size_t)map->key_size + map->value_bytes;
 	_cleanup_(mapread_dump_freep) struct mapread_dump *dump = NULL;
 	size_t cursor_size;
 
-	if (!is_readable(map))
+	if ((map->kind->flags & MAP_LOOKS_UP) == 0 || (map->kind->flags & MAP_WALKS) == 0)
 		return mapread_raise_unsupported(map, err);
 	dump = calloc(1, sizeof(*dump));
 	if (dump == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot start a dump");
 	dump->map = *map;
+	dump->walk = (map->kind->flags & MAP_READS_BATCHES) == 0;
 	dump->chunk_entries = at_least(MAPREAD_CHUNK_MAX / entry, 1);
 	dump->capacity = dump->chunk_entries;
 	if (map->max_entries > 0 && dump->capacity > map->max_entries)

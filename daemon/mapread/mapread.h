@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 
 struct error;
+struct map_type;
 
 /* Size that the entries of a chunk stay below, unless a single entry is larger. */
 #define MAPREAD_CHUNK_MAX 65536
@@ -26,14 +27,12 @@ struct mapread_map {
 	uint32_t flags;
 	uint32_t n_cpus;    /* possible CPUs of a per-CPU map, else 0 */
 	size_t value_bytes; /* of a packed value: value_size, or n_cpus times that padded to 8 */
+	const struct map_type *kind;
 };
 
 /* Number of possible CPUs, negative errno if sysfs does not tell. Reads a file: before the sandbox.
  */
 int mapread_possible_cpus(void);
-
-/* Whether maps of this type have one value per CPU. */
-bool mapread_is_percpu(uint32_t map_type);
 
 /*
  * Asks the kernel for the shape. n_possible_cpus as from mapread_possible_cpus(). Errors:
@@ -43,11 +42,22 @@ _must_check_ int mapread_open(int fd, uint32_t n_possible_cpus, struct mapread_m
 			      struct error *err);
 
 /*
- * Reads the value of one key into value_bytes bytes. Errors: KEY_NOT_IN_MAP, INVALID_KEY (index out
- * of range, bad prefix), MAP_TYPE_UNSUPPORTED, KERNEL_REFUSED.
+ * Reads the value of one key into value_bytes bytes. Of a queue or stack (key NULL) that is what
+ * comes out next; of a bloom filter (key NULL) the value is what is asked for. Errors:
+ * KEY_NOT_IN_MAP, INVALID_KEY (index out of range, bad prefix), MAP_TYPE_UNSUPPORTED,
+ * KERNEL_REFUSED.
  */
 _must_check_ int mapread_lookup(const struct mapread_map *map, const void *key, void *value,
 				struct error *err);
+
+/*
+ * Local storages of tasks and cgroups are looked up by an fd. Clients name a task by its process id
+ * (4 bytes) and a cgroup by its path, below where cgroup2 is mounted; the fd is what goes to
+ * mapread_lookup() as key. Errors: KEY_NOT_IN_MAP (no such task or cgroup), INVALID_KEY.
+ */
+bool mapread_key_is_fd(const struct mapread_map *map);
+_must_check_ int mapread_key_fd(const struct mapread_map *map, const void *key, size_t n,
+				int *ret_fd, struct error *err);
 
 /* A dump under way. One thread at a time. */
 struct mapread_dump;

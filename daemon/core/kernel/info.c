@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 
 #include "base/error.h"
+#include "bundle/map-type.h"
 #include "daemon/core/kernel/load.h"
 #include "daemon/mapread/mapread.h"
 
@@ -78,7 +79,7 @@ int kernel_map_info(int map_fd, struct kernel_map_info *ret, struct error *err)
 	if (bpf_map_get_info_by_fd(map_fd, &info, &size) < 0)
 		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
 					 "cannot ask the kernel about a map");
-	if (mapread_is_percpu(info.type)) {
+	if (map_type_of(info.type)->flags & MAP_PER_CPU) {
 		n_cpus = mapread_possible_cpus();
 		if (n_cpus < 0)
 			return error_raise_errno(err, ERROR_KERNEL_REFUSED, -n_cpus,

@@ -182,6 +182,7 @@ static int note_map(struct load *load, size_t i, const struct bpf_object *object
 {
 	const Bpfleet__V1__MapSpec *spec = load->manifest->maps[at];
 	struct kernel_map *noted = &load->object->maps[at];
+	const struct bpf_map *inner;
 	struct mapread_map shape;
 	int r;
 
@@ -203,6 +204,11 @@ static int note_map(struct load *load, size_t i, const struct bpf_object *object
 	noted->frozen = bpf_map__is_internal(map) && (shape.flags & BPF_F_RDONLY_PROG) != 0;
 	noted->key_type_id = bpf_map__btf_key_type_id(map);
 	noted->value_type_id = bpf_map__btf_value_type_id(map);
+	inner = bpf_map__inner_map((struct bpf_map *)(uintptr_t)map);
+	if (inner != NULL) {
+		noted->inner_key_type_id = bpf_map__btf_key_type_id(inner);
+		noted->inner_value_type_id = bpf_map__btf_value_type_id(inner);
+	}
 	if (spec->events != NULL) {
 		const struct btf *btf = bpf_object__btf(object);
 

@@ -69,7 +69,9 @@ struct kernel_map {
 	uint32_t n_cpus;      /* possible CPUs if per-CPU, else 0 */
 	uint32_t key_type_id; /* into the object's BTF; 0: none */
 	uint32_t value_type_id;
-	uint32_t event_type_id; /* of the records of a ring buffer; 0: none */
+	uint32_t event_type_id;	    /* of the records of a ring buffer; 0: none */
+	uint32_t inner_key_type_id; /* of the maps in a map of maps; 0: none */
+	uint32_t inner_value_type_id;
 	/* Where a ring buffer's programs count records that did not fit: a u64 at this offset of
 	 * key 0's value. counter_map is an index into kernel_object.maps, UINT32_MAX: no counter.
 	 */

@@ -191,6 +191,9 @@ static int pin_file_name(const struct kernel_pin *pin, struct file_name *ret, st
 			ret->text, sizeof(ret->text), pin->generation == 0 ? "%c_%u" : "%c_%u_%u",
 			pin->kind == KERNEL_PIN_PROGRAM ? 'p' : 'm', pin->ordinal, pin->generation);
 		return 0;
+	case KERNEL_PIN_INNER:
+		(void)snprintf(ret->text, sizeof(ret->text), "i_%u", pin->ordinal);
+		return 0;
 	case KERNEL_PIN_LINK:
 		r = check_id("link", pin->link, err);
 		if (r < 0)
@@ -328,7 +331,7 @@ static void parse_name(const char *name, struct kernel_pin_entry *entry)
 		memcpy(entry->link, name + 2, strlen(name + 2) + 1);
 		return;
 	}
-	if ((name[0] != 'p' && name[0] != 'm') ||
+	if ((name[0] != 'p' && name[0] != 'm' && name[0] != 'i') ||
 	    sscanf(name + 2, "%9u_%9u", &ordinal, &generation) < 1)
 		return;
 	/* Only what we would write: no sign, no leading zero, nothing behind. */
@@ -338,7 +341,10 @@ static void parse_name(const char *name, struct kernel_pin_entry *entry)
 		return;
 	entry->ordinal = ordinal;
 	entry->generation = generation;
-	entry->kind = name[0] == 'p' ? KERNEL_PIN_PROGRAM : KERNEL_PIN_MAP;
+	if (name[0] == 'p')
+		entry->kind = KERNEL_PIN_PROGRAM;
+	else
+		entry->kind = name[0] == 'm' ? KERNEL_PIN_MAP : KERNEL_PIN_INNER;
 }
 
 static struct kernel_pin_entry *add_entry(struct kernel_pin_list *list, size_t *capacity)
@@ -459,6 +465,8 @@ int kernel_pins_remove_instance(struct kernel_pins *pins, const char *instance, 
 		r = unlink_kind(dir, &list, KERNEL_PIN_PROGRAM, err);
 	if (r == 0)
 		r = unlink_kind(dir, &list, KERNEL_PIN_MAP, err);
+	if (r == 0)
+		r = unlink_kind(dir, &list, KERNEL_PIN_INNER, err);
 	if (r < 0)
 		return r;
 	if (unlinkat(pins->fd, instance, AT_REMOVEDIR) < 0 && errno != ENOENT) {

@@ -1,7 +1,7 @@
 /*
  * Our pins on bpffs, as daemon/core/PINS.md lays them out:
  *
- *     BPFFS_DIR/STORE_UUID/INSTANCE/p_PROGRAM[_GENERATION]  m_MAP[_GENERATION]  l_LINK
+ *     BPFFS_DIR/STORE_UUID/INSTANCE/p_PROGRAM[_GENERATION]  m_MAP[_GENERATION]  i_ID  l_LINK
  *
  * Directories 0700, held open; nothing outside the store's directory is ever touched.
  */
@@ -32,6 +32,7 @@ enum kernel_pin_kind {
 	KERNEL_PIN_PROGRAM,
 	KERNEL_PIN_MAP,
 	KERNEL_PIN_LINK,
+	KERNEL_PIN_INNER,   /* a map that core made for a map of maps */
 	KERNEL_PIN_FOREIGN, /* from listings only: a name that we never make */
 };
 
@@ -42,7 +43,7 @@ enum kernel_pin_kind {
 struct kernel_pin {
 	const char *instance;
 	enum kernel_pin_kind kind;
-	uint32_t ordinal;    /* of a program or map */
+	uint32_t ordinal;    /* of a program or map; kernel's id of an inner map */
 	uint32_t generation; /* of a program or map: version of the instance, 0 the first */
 	const char *link;    /* our id of a link */
 };

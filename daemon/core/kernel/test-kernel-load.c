@@ -465,7 +465,7 @@ static void maps_of_access_read_are_frozen_where_their_type_allows(void **state)
 		struct mapread_map shape = open_map(object_map(object, frozen[i]));
 
 		assert_true(object_map(object, frozen[i])->frozen);
-		assert_true(kernel_map_update(&shape, &key, value, &err) < 0);
+		assert_true(kernel_map_update(&shape, &key, value, 0, &err) < 0);
 		assert_int_equal(err.code, ERROR_MAP_READ_ONLY);
 	}
 	assert_false(object_map(object, "records")->frozen);
@@ -489,8 +489,8 @@ static void writing_says_what_is_wrong_with_a_write(void **state)
 	object = load(&fixture);
 	map = open_map(object_map(object, "writable"));
 	for (key = 0; key < 4; key++)
-		assert_int_equal(kernel_map_update(&map, &key, value, &err), 0);
-	assert_true(kernel_map_update(&map, &key, value, &err) < 0);
+		assert_int_equal(kernel_map_update(&map, &key, value, 0, &err), 0);
+	assert_true(kernel_map_update(&map, &key, value, 0, &err) < 0);
 	assert_int_equal(err.code, ERROR_MAP_FULL);
 	assert_true(kernel_map_delete(&map, &key, &err) < 0);
 	assert_int_equal(err.code, ERROR_KEY_NOT_IN_MAP);
@@ -502,7 +502,7 @@ static void writing_says_what_is_wrong_with_a_write(void **state)
 	bss = open_map(object_map(object, ".bss"));
 	assert_true(kernel_map_delete(&bss, &key, &err) < 0);
 	assert_int_equal(err.code, ERROR_MAP_TYPE_UNSUPPORTED);
-	assert_true(kernel_map_update(&bss, &key, value, &err) < 0);
+	assert_true(kernel_map_update(&bss, &key, value, 0, &err) < 0);
 	assert_int_equal(err.code, ERROR_INVALID_KEY);
 	kernel_object_free(object);
 	fixture_done(&fixture);
@@ -522,7 +522,9 @@ static void a_percpu_entry_is_written_on_every_cpu(void **state)
 	init_parts(&fixture);
 	object = load(&fixture);
 	map = open_map(object_map(object, "readable"));
-	assert_int_equal(kernel_map_update(&map, &key, value, &err), 0);
+	kernel_map_spread(&map, value, sizeof(value), got);
+	assert_int_equal(kernel_map_update(&map, &key, got, 0, &err), 0);
+	memset(got, 0, sizeof(got));
 	assert_int_equal(mapread_lookup(&map, &key, got, &err), 0);
 	for (int i = 0; i < n_cpus; i++)
 		assert_memory_equal(&got[i * 2], value, sizeof(value));
