@@ -157,6 +157,14 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 			     { "pid", HOOK_FORM_PID, NULL } },
 		.usage = "perf_event:EVENT,freq=N|period=N[,cpu=N][,pid=N]",
 	},
+	[HOOK_ITER] = {
+		.name = "iter",
+		.program_type = "tracing",
+		.target = "WHAT",
+		.target_form = HOOK_FORM_EVENT,
+		.options = { { "cgroup", HOOK_FORM_PATH, NULL }, { "map", HOOK_FORM_MAP, NULL }, { "pid", HOOK_FORM_PID, NULL } },
+		.usage = "iter:WHAT[,cgroup=/PATH][,map=NAME][,pid=N]",
+	},
 };
 
 const struct hook_kind_info *hook_kind_info(enum hook_kind kind)

@@ -36,6 +36,7 @@ enum hook_kind {
 	HOOK_FMOD_RET,
 	HOOK_LSM,
 	HOOK_PERF_EVENT,
+	HOOK_ITER,
 	HOOK_N_KINDS,
 };
 

@@ -474,7 +474,22 @@ BPFLEET_API int bpfleet_dump_next(struct bpfleet_dump *dump, struct bpfleet_entr
 /* Ends the dump. Accepts NULL. */
 BPFLEET_API void bpfleet_dump_close(struct bpfleet_dump *dump);
 
+/*
+ * Calls a program of type syscall once. The context, at most 65,535 bytes and NULL if there is
+ * none, is read and then written as the program left it.
+ */
+BPFLEET_API int bpfleet_call(struct bpfleet *node, const char *program, void *context,
+			     size_t context_size, uint32_t *ret_value, struct bpfleet_error *error);
+
 /* ---- streams */
+
+/*
+ * Runs the program of an iterator's link once over all that it is about, and calls on_data for what
+ * it prints, in pieces that end anywhere, until on_data returns other than 0.
+ */
+BPFLEET_API int bpfleet_read(struct bpfleet *node, const char *link,
+			     int (*on_data)(const void *data, size_t size, void *user_data),
+			     void *user_data, struct bpfleet_error *error);
 
 /* One record of a ring buffer; everything in it is good during the callback only. */
 struct bpfleet_event {

@@ -121,6 +121,84 @@ int bpfleet_events(struct bpfleet *node, const char *source, bool as_json,
 	return lib_result(r > 0 ? 0 : r, &err, error);
 }
 
+/* ---- programs that run because they are asked to */
+
+int bpfleet_read(struct bpfleet *node, const char *link,
+		 int (*on_data)(const void *data, size_t size, void *user_data), void *user_data,
+		 struct bpfleet_error *error)
+{
+	Bpfleet__V1__ReadIteratorRequest request = BPFLEET__V1__READ_ITERATOR_REQUEST__INIT;
+	struct rpc_stream *stream = NULL;
+	struct error err = { 0 };
+	char name[REF_SIZE];
+	bool enough = false;
+	int r;
+
+	request.link = name;
+	r = ref_link(link, name, &err);
+	if (r == 0)
+		r = node_subscribe(node->node, "ReadIterator", &request.base, UINT64_MAX, &stream,
+				   &err);
+	for (bool more = r == 0; more && !enough; more = r > 0) {
+		_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
+		const Bpfleet__V1__ReadIteratorResponse *response;
+		ProtobufCMessage *message;
+
+		if (arena == NULL)
+			r = no_memory(&err);
+		else
+			r = rpc_stream_receive(stream, arena, &message, &err);
+		if (r <= 0)
+			continue;
+		response = (const Bpfleet__V1__ReadIteratorResponse *)message;
+		enough = on_data(response->data.data, response->data.len, user_data) != 0;
+	}
+	r = node_explain(node->node, r, &err);
+	node_stream_free(node->node, stream);
+	return lib_result(r > 0 ? 0 : r, &err, error);
+}
+
+static int call_program(struct bpfleet *node, const char *program, void *context,
+			size_t context_size, uint32_t *ret_value, struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
+	Bpfleet__V1__RunProgramRequest request = BPFLEET__V1__RUN_PROGRAM_REQUEST__INIT;
+	const Bpfleet__V1__RunProgramResponse *response;
+	char name[REF_SIZE], request_id[NODE_REQUEST_ID_LEN + 1];
+	ProtobufCMessage *answer;
+	int r;
+
+	if (arena == NULL)
+		return no_memory(err);
+	r = ref_program(program, name, err);
+	if (r == 0)
+		r = node_request_id(request_id, err);
+	if (r < 0)
+		return r;
+	request.program = name;
+	request.request_id = request_id;
+	request.context = (ProtobufCBinaryData){ context_size, context };
+	r = node_call(node->node, "RunProgram", &request.base, arena, &answer, err);
+	if (r < 0)
+		return r;
+	response = (const Bpfleet__V1__RunProgramResponse *)answer;
+	if (response->context.len != context_size)
+		return error_raise(err, ERROR_PROTOCOL, "a context of another size came back");
+	if (context_size > 0)
+		memcpy(context, response->context.data, context_size);
+	*ret_value = response->return_value;
+	return 0;
+}
+
+int bpfleet_call(struct bpfleet *node, const char *program, void *context, size_t context_size,
+		 uint32_t *ret_value, struct bpfleet_error *error)
+{
+	struct error err = { 0 };
+	const int r = call_program(node, program, context, context_size, ret_value, &err);
+
+	return lib_result(r, &err, error);
+}
+
 /* ---- watch */
 
 struct watched {

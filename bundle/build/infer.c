@@ -79,6 +79,39 @@ static const struct {
 	{ "uprobe.s", false, "uprobe:*" },
 	{ "uprobe.multi", false, "uprobe:*" },
 	{ "uprobe.multi.s", false, "uprobe:*" },
+	{ "kprobe", true, "kprobe:%s" },
+	{ "kprobe", false, "kprobe:*" },
+	{ "kretprobe", true, "kretprobe:%s" },
+	{ "kretprobe", false, "kretprobe:*" },
+	{ "ksyscall", true, "ksyscall:%s" },
+	{ "ksyscall", false, "ksyscall:*" },
+	{ "kretsyscall", true, "kretsyscall:%s" },
+	{ "kretsyscall", false, "kretsyscall:*" },
+	{ "kprobe.multi", true, "kprobe_multi:%s" },
+	{ "kprobe.multi", false, "kprobe_multi:*" },
+	{ "kretprobe.multi", true, "kretprobe_multi:%s" },
+	{ "kretprobe.multi", false, "kretprobe_multi:*" },
+	{ "uretprobe", true, "uretprobe:%s" },
+	{ "uretprobe", false, "uretprobe:*" },
+	{ "uretprobe.s", true, "uretprobe:%s" },
+	{ "uretprobe.s", false, "uretprobe:*" },
+	{ "uretprobe.multi", true, "uretprobe:%s" },
+	{ "uretprobe.multi", false, "uretprobe:*" },
+	{ "uretprobe.multi.s", true, "uretprobe:%s" },
+	{ "uretprobe.multi.s", false, "uretprobe:*" },
+	{ "fentry", true, "fentry:%s" },
+	{ "fentry.s", true, "fentry:%s" },
+	{ "fexit", true, "fexit:%s" },
+	{ "fexit.s", true, "fexit:%s" },
+	{ "fmod_ret", true, "fmod_ret:%s" },
+	{ "fmod_ret.s", true, "fmod_ret:%s" },
+	{ "lsm", true, "lsm:%s" },
+	{ "lsm.s", true, "lsm:%s" },
+	{ "iter", true, "iter:%s" },
+	{ "iter.s", true, "iter:%s" },
+	{ "raw_tp.w", true, "raw_tp:%s" },
+	{ "raw_tracepoint.w", true, "raw_tp:%s" },
+	{ "perf_event", false, "perf_event:*" },
 };
 
 /* Old objects name several programs of a section "xdp/one"; these attach as "xdp" does. */
@@ -128,6 +161,23 @@ static void append_uprobe(struct str *s, const char *rest)
 	}
 }
 
+/* A name or a glob of functions, in which `*` means here what it means there. */
+static void append_glob(struct str *s, const char *rest)
+{
+	for (size_t n; *rest != '\0'; rest += n) {
+		n = strcspn(rest, "*");
+		append_part(s, rest, n);
+		n += strspn(rest + n, "*");
+		if (rest[n - 1] == '*')
+			(void)str_append(s, "*");
+	}
+}
+
+static bool is_of(const char *pattern, const char *kind)
+{
+	return strncmp(pattern, kind, strlen(kind)) == 0;
+}
+
 static const char *expand(struct arena *arena, const char *pattern, const char *rest)
 {
 	_cleanup_(hook_freep) struct hook *hook = NULL;
@@ -136,10 +186,13 @@ static const char *expand(struct arena *arena, const char *pattern, const char *
 
 	(void)str_append_bytes(&text, pattern,
 			       percent != NULL ? (size_t)(percent - pattern) : strlen(pattern));
-	if (percent != NULL && strncmp(pattern, "tracepoint:", 11) == 0)
+	if (percent != NULL && is_of(pattern, "tracepoint:"))
 		append_tracepoint(&text, rest);
-	else if (percent != NULL && strncmp(pattern, "uprobe:", 7) == 0)
+	else if (percent != NULL && (is_of(pattern, "uprobe:") || is_of(pattern, "uretprobe:")))
 		append_uprobe(&text, rest);
+	else if (percent != NULL &&
+		 (is_of(pattern, "kprobe_multi:") || is_of(pattern, "kretprobe_multi:")))
+		append_glob(&text, rest);
 	else if (percent != NULL)
 		append_part(&text, rest, strlen(rest));
 	if (!text.failed && hook_parse_pattern(text.data, &hook, NULL) == 0)
@@ -213,7 +266,7 @@ static int infer_program(struct arena *arena, const struct infer_object *object,
 	if (pattern != NULL)
 		spec->hooks[spec->n_hooks++] = copy(arena, pattern);
 	/* A section that says where exactly is where other loaders attach by themselves. */
-	if (pattern != NULL && strchr(pattern, '*') == NULL) {
+	if (pattern != NULL) {
 		_cleanup_(hook_freep) struct hook *hook = NULL;
 
 		if (hook_parse(pattern, &hook, NULL) == 0)

@@ -4,7 +4,7 @@
 
 #include <bpf/bpf_helpers.h>
 
-SEC("kprobe/do_exit")
+SEC("freplace/do_exit")
 int on_do_exit(void *ctx)
 {
 	return 0;

@@ -25,6 +25,7 @@ struct doc;
 	X(UNLOAD, "unload") \
 	X(READ, "read")     \
 	X(WRITE, "write")   \
+	X(RUN, "run")       \
 	X(AUDIT, "audit")   \
 	X(GC, "gc")
 

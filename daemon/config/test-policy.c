@@ -230,6 +230,7 @@ static void ask_everything(const struct policy *policy, size_t subject, size_t p
 
 static void one_row_allows_exactly_what_it_says(void **state)
 {
+	const size_t n_sets = 2 * (1 + POLICY_N_VERBS + POLICY_N_VERBS * (POLICY_N_VERBS - 1) / 2);
 	size_t n_asked = 0;
 
 	(void)state;
@@ -254,7 +255,8 @@ static void one_row_allows_exactly_what_it_says(void **state)
 			ask_everything(&policy, subject, pattern, &n_asked);
 		}
 	}
-	assert_int_equal(n_asked, 6 * 5 * 2 * 134 * 4 * POLICY_N_VERBS * 3 * 3);
+	/* None, one, two of the verbs, and all but these. */
+	assert_int_equal(n_asked, 6 * 5 * 2 * n_sets * 4 * POLICY_N_VERBS * 3 * 3);
 }
 
 int main(void)

@@ -194,6 +194,18 @@ static int open_readonly(struct apply *apply, struct error *err)
 	return r;
 }
 
+/* The map that a hook needs; -1: none, or there is none of that name. */
+static int map_of(const struct apply *apply, const struct hook *hook)
+{
+	const char *name = kernel_hook_map(hook);
+
+	for (size_t i = 0; name != NULL && i < apply->object->n_maps; i++) {
+		if (strcmp(apply->object->maps[i].name, name) == 0)
+			return apply->object->maps[i].fd;
+	}
+	return -1;
+}
+
 static struct kernel_attach attach_of(const struct apply *apply, const struct apply_link *link)
 {
 	const struct kernel_program *program = &apply->object->programs[link->program];
@@ -204,6 +216,7 @@ static struct kernel_attach attach_of(const struct apply *apply, const struct ap
 		.link = link->id,
 		.program_fd = program->fd,
 		.program_id = program->id,
+		.target_fd = map_of(apply, link->hook),
 		.resolved = link->has_resolved ? &link->resolved : NULL,
 	};
 }

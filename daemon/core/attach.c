@@ -26,6 +26,7 @@ struct attach {
 	char program[NAME_SYMBOL_MAX + 1];
 	bool lease;
 	int program_fd;
+	int target_fd;
 	struct kernel_attach options;
 	struct apply_link link;
 	uint64_t op;
@@ -41,6 +42,8 @@ static void attach_free(struct attach *attach)
 	hook_free(attach->link.hook);
 	if (attach->program_fd >= 0)
 		(void)close(attach->program_fd);
+	if (attach->target_fd >= 0)
+		(void)close(attach->target_fd);
 	free(attach);
 }
 DEFINE_CLEANUP(struct attach, attach_free)
@@ -257,6 +260,8 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 		r = kernel_program_info(attach->program_fd, &info, err);
 	if (r >= 0)
 		r = kernel_hook_check(attach->link.hook, info.type, err);
+	if (r >= 0)
+		r = links_open_map(core, instance->id, attach->link.hook, &attach->target_fd, err);
 	if (r < 0)
 		return r;
 	attach->options = (struct kernel_attach){
@@ -264,30 +269,11 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 		.hook = attach->link.hook,
 		.link = attach->link.id,
 		.program_fd = attach->program_fd,
+		.target_fd = attach->target_fd,
 		.program_id = info.id,
 		.resolved = attach->link.has_resolved ? &attach->link.resolved : NULL,
 	};
 	return 0;
-}
-
-static int find_program(struct request *request, const char *name,
-			struct store_instance **ret_instance, struct store_program **ret,
-			struct error *err)
-{
-	struct resource_name parsed;
-	int r = resource_parse_kind(name, RESOURCE_PROGRAM, &parsed, err);
-
-	if (r >= 0)
-		r = request_find_instance(request, parsed.id, POLICY_VERB_ATTACH, ret_instance,
-					  err);
-	if (r < 0)
-		return r;
-	resource_format_program((*ret_instance)->id, parsed.member, request->object);
-	r = store_program_get(request->core->store, (*ret_instance)->id, parsed.member, ret, err);
-	if (r < 0 && err->code == ERROR_NOT_FOUND)
-		return error_raise(err, ERROR_NOT_FOUND, "%s has no program '%s'",
-				   (*ret_instance)->id, parsed.member);
-	return r;
 }
 
 int serve_attach(struct request *request, ProtobufCMessage **ret_response, struct error *err)
@@ -304,12 +290,14 @@ int serve_attach(struct request *request, ProtobufCMessage **ret_response, struc
 	attach->request = request;
 	attach->pins = request->core->pins;
 	attach->program_fd = -1;
+	attach->target_fd = -1;
 	attach->link.link = KERNEL_LINK_NONE;
 	if (request->core->held_by_owner)
 		return error_raise(err, ERROR_HOST_HELD, "nothing is attached on this host now");
 	if (message->hook == NULL)
 		return error_raise(err, ERROR_INVALID_HOOK, "no hook was given");
-	r = find_program(request, message->program, &instance, &program, err);
+	r = request_find_program(request, message->program, POLICY_VERB_ATTACH, &instance, &program,
+				 err);
 	if (r >= 0)
 		r = hook_from_message(message->hook, &attach->link.hook, err);
 	if (r >= 0) {

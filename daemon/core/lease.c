@@ -273,6 +273,21 @@ int instance_program_fd(struct core *core, const char *id, uint32_t ordinal, int
 	return open_pin(core, &pin, false, ret, err);
 }
 
+int instance_link_fd(struct core *core, const char *id, const char *link, int *ret,
+		     struct error *err)
+{
+	const struct kernel_pin pin = { .instance = id, .kind = KERNEL_PIN_LINK, .link = link };
+	const struct held_instance *held = held_find(core, id);
+
+	if (held == NULL)
+		return open_pin(core, &pin, false, ret, err);
+	for (const struct held_link *entry = held->links; entry != NULL; entry = entry->next) {
+		if (strcmp(entry->id, link) == 0)
+			return duplicate(entry->link.fd, ret, err);
+	}
+	return duplicate(-1, ret, err);
+}
+
 int instance_map_fd(struct core *core, const char *id, uint32_t ordinal, bool readonly, int *ret,
 		    struct error *err)
 {

@@ -27,7 +27,7 @@ struct held_link {
 /* A map that core made for a map of maps. */
 struct held_inner {
 	struct held_inner *next;
-	uint32_t id;	/* kernel's */
+	uint32_t id; /* kernel's */
 	int fd;
 };
 
@@ -70,10 +70,12 @@ struct kernel_link held_take_link(struct held_instance *held, const char *id);
 void lease_session_ended(struct core *core, const struct session *session);
 
 /*
- * An fd of a program or map of any instance, the caller's to close: from the lease, or from its
- * pin. Errors: NOT_FOUND, INSTANCE_NOT_READY (its pins are not there), KERNEL_REFUSED.
+ * An fd of a program, link or map of any instance, the caller's to close: from the lease, or from
+ * its pin. Errors: NOT_FOUND, INSTANCE_NOT_READY (its pins are not there), KERNEL_REFUSED.
  */
 _must_check_ int instance_program_fd(struct core *core, const char *id, uint32_t ordinal, int *ret,
 				     struct error *err);
+_must_check_ int instance_link_fd(struct core *core, const char *id, const char *link, int *ret,
+				  struct error *err);
 _must_check_ int instance_map_fd(struct core *core, const char *id, uint32_t ordinal, bool readonly,
 				 int *ret, struct error *err);

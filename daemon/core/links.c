@@ -47,6 +47,23 @@ int instance_follow_links(struct core *core, struct store_tx *tx, const char *id
 	return store_instance_set_state(tx, id, state, NULL, err);
 }
 
+int links_open_map(struct core *core, const char *instance, const struct hook *hook, int *ret_fd,
+		   struct error *err)
+{
+	const char *name = kernel_hook_map(hook);
+	_cleanup_free_ struct store_map *map = NULL;
+	int r;
+
+	if (name == NULL)
+		return 0;
+	r = store_map_get(core->store, instance, name, &map, err);
+	if (r < 0 && err->code == ERROR_NOT_FOUND)
+		return error_raise(err, ERROR_TARGET_NOT_FOUND,
+				   "the instance has no map '%s', which %.200s needs", name,
+				   hook_text(hook));
+	return r < 0 ? r : instance_map_fd(core, instance, map->ordinal, false, ret_fd, err);
+}
+
 int links_set_all(struct core *core, struct store_tx *tx, const char *instance,
 		  enum link_state state, const char *reason, struct error *err)
 {

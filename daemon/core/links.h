@@ -16,6 +16,11 @@ struct request;
 _must_check_ int links_check_program(const struct store_program *program, const struct hook *hook,
 				     struct arena *arena, struct error *err);
 
+/* Opens the map that a hook needs to be attached; *ret_fd stays if it needs none. Errors:
+ * TARGET_NOT_FOUND, and those of instance_map_fd(). */
+_must_check_ int links_open_map(struct core *core, const char *instance, const struct hook *hook,
+				int *ret_fd, struct error *err);
+
 /* Sets the state that follows from the instance's links, in the caller's transaction. */
 _must_check_ int instance_follow_links(struct core *core, struct store_tx *tx, const char *id,
 				       struct error *err);

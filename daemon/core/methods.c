@@ -52,6 +52,7 @@ static const struct method methods[] = {
 	READS("GetLink", "view", get_link, serve_get_link, 256 * KIB),
 	READS("ListLinks", "view", list_links, serve_list_links, 32 * MIB),
 	READS("OpenMap", "read", open_map, serve_open_map, 1 * MIB),
+	CHANGES("RunProgram", "run", run_program, RunProgram, serve_run_program, 512 * KIB),
 	READS("GetStatus", "view", get_status, serve_get_status, 256 * KIB),
 	READS("QueryAudit", "audit", query_audit, serve_query_audit, 16 * MIB),
 	{
@@ -79,6 +80,8 @@ static const struct method methods[] = {
 		 serve_grant_counter, 1 * MIB, 0),
 	INTERNAL("RedeemTicket", "read", &bpfleet__ipc__redeem_ticket_request__descriptor,
 		 serve_redeem_ticket, 1 * MIB, 0),
+	INTERNAL("GrantIterator", "read", &bpfleet__v1__read_iterator_request__descriptor,
+		 serve_grant_iterator, 64 * KIB, 0),
 	INTERNAL("Changes", "view", &bpfleet__ipc__changes_request__descriptor, serve_changes,
 		 32 * MIB, 0),
 };

@@ -38,6 +38,9 @@ METHOD_SERVE(serve_redeem_ticket);
 METHOD_SERVE(serve_update_map);
 METHOD_SERVE(serve_delete_map_keys);
 METHOD_SERVE(serve_pop_map);
+/* calls.c */
+METHOD_SERVE(serve_run_program);
+METHOD_SERVE(serve_grant_iterator);
 /* status.c */
 METHOD_SERVE(serve_get_status);
 METHOD_SERVE(serve_query_audit);

@@ -19,6 +19,7 @@ struct reattach {
 	char instance[NAME_ID_LEN + 1];
 	struct link_removal plan; /* hook and attach options; nothing is removed */
 	int program_fd;
+	int target_fd;
 	struct kernel_link link;
 	enum link_state waiting; /* the state while it is not attached */
 	char reason[600];	 /* the recorded one */
@@ -34,6 +35,8 @@ static void reattach_free(struct reattach *reattach)
 	link_removal_done(&reattach->plan);
 	if (reattach->program_fd >= 0)
 		(void)close(reattach->program_fd);
+	if (reattach->target_fd >= 0)
+		(void)close(reattach->target_fd);
 	free(reattach);
 }
 DEFINE_CLEANUP(struct reattach, reattach_free)
@@ -117,12 +120,16 @@ static int prepare(struct reattach *reattach, const struct store_link *row, stru
 					&reattach->program_fd, err);
 	if (r >= 0)
 		r = link_removal_init(core, row, &reattach->plan, err);
+	if (r >= 0)
+		r = links_open_map(core, row->instance, reattach->plan.hook, &reattach->target_fd,
+				   err);
 	if (r < 0)
 		return r;
 	reattach->waiting = row->state == LINK_TARGET_GONE ? LINK_TARGET_GONE : LINK_PENDING_TARGET;
 	(void)snprintf(reattach->reason, sizeof(reattach->reason), "%s", row->reason);
 	reattach->plan.attach.link = reattach->plan.id;
 	reattach->plan.attach.program_fd = reattach->program_fd;
+	reattach->plan.attach.target_fd = reattach->target_fd;
 	reattach->plan.attach.program_id = program->kernel_id;
 	reattach->plan.attach.resolved = &reattach->plan.resolved;
 	return 0;
@@ -138,6 +145,7 @@ int reattach_begin(struct core *core, const struct store_link *row, struct error
 	reattach->core = core;
 	reattach->pins = core->pins;
 	reattach->program_fd = -1;
+	reattach->target_fd = -1;
 	reattach->plan.link = KERNEL_LINK_NONE;
 	reattach->link = KERNEL_LINK_NONE;
 	(void)snprintf(reattach->instance, sizeof(reattach->instance), "%s", row->instance);

@@ -455,6 +455,25 @@ int request_find_map(struct request *request, const char *name, enum policy_verb
 	return 0;
 }
 
+int request_find_program(struct request *request, const char *name, enum policy_verb verb,
+			 struct store_instance **ret_instance, struct store_program **ret,
+			 struct error *err)
+{
+	struct resource_name parsed;
+	int r = resource_parse_kind(name, RESOURCE_PROGRAM, &parsed, err);
+
+	if (r >= 0)
+		r = request_find_instance(request, parsed.id, verb, ret_instance, err);
+	if (r < 0)
+		return r;
+	resource_format_program((*ret_instance)->id, parsed.member, request->object);
+	r = store_program_get(request->core->store, (*ret_instance)->id, parsed.member, ret, err);
+	if (r < 0 && err->code == ERROR_NOT_FOUND)
+		return error_raise(err, ERROR_NOT_FOUND, "%s has no program '%s'",
+				   (*ret_instance)->id, parsed.member);
+	return r;
+}
+
 int request_find_link(struct request *request, const char *name, enum policy_verb verb,
 		      struct store_instance **ret_instance, struct store_link **ret,
 		      struct error *err)

@@ -107,6 +107,9 @@ _must_check_ int request_find_instance(struct request *request, const char *id_o
 _must_check_ int request_find_named_instance(struct request *request, const char *name,
 					     enum policy_verb verb, struct store_instance **ret,
 					     struct error *err);
+_must_check_ int request_find_program(struct request *request, const char *name,
+				      enum policy_verb verb, struct store_instance **ret_instance,
+				      struct store_program **ret, struct error *err);
 _must_check_ int request_find_map(struct request *request, const char *name, enum policy_verb verb,
 				  struct store_instance **ret_instance, struct store_map **ret,
 				  struct error *err);

@@ -3,6 +3,7 @@
 #include "bpfleet/v1/node.pb-c.h"
 #include "daemon/front/events.h"
 #include "daemon/front/forward.h"
+#include "daemon/front/iterator.h"
 #include "daemon/front/mapcall.h"
 #include "daemon/front/push.h"
 #include "daemon/front/watch.h"
@@ -66,6 +67,8 @@ static const struct rpc_method methods[] = {
 	FORWARD("PopMap"),
 	FORWARD("OpenMap"),
 	SERVER_STREAM("StreamEvents", events),
+	SERVER_STREAM("ReadIterator", iterator),
+	FORWARD("RunProgram", .max_message_bytes = 128 * 1024),
 	FORWARD("GetStatus"),
 	FORWARD("QueryAudit"),
 	UNARY("CollectGarbage", garbage_on_call),

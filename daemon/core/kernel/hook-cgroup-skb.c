@@ -92,9 +92,8 @@ static const char *below(const char *mount_point, const char *path)
 	return *path != '\0' ? path : ".";
 }
 
-static int open_cgroup(const struct kernel_attach *attach, int *ret_fd, struct error *err)
+int cgroup_open(const char *path, int *ret_fd, struct error *err)
 {
-	const char *path = hook_target(attach->hook);
 	_cleanup_free_ char *mount_point = NULL;
 	_cleanup_close_ int root = -1, fd = -1;
 	struct statfs fs;
@@ -127,7 +126,7 @@ static int attach_cgroup_skb(const struct kernel_attach *attach, int *ret_fd, st
 	struct stat st;
 	int fd, r;
 
-	r = open_cgroup(attach, &cgroup, err);
+	r = cgroup_open(hook_target(attach->hook), &cgroup, err);
 	if (r < 0)
 		return r;
 	fd = fstat(cgroup, &st) < 0
@@ -167,7 +166,7 @@ static int compare_cgroup_skb(const struct kernel_attach *attach, int link_fd,
 		hook_differs(view, KERNEL_LINK_TARGET_GONE, "cgroup %.100s was removed", path);
 		return 0;
 	}
-	r = open_cgroup(attach, &cgroup, &missing);
+	r = cgroup_open(hook_target(attach->hook), &cgroup, &missing);
 	if (r < 0 && missing.code != ERROR_TARGET_NOT_FOUND) {
 		if (err != NULL)
 			*err = missing;

@@ -48,7 +48,7 @@ extern const struct hook_ops hook_uprobe, hook_uretprobe;
 extern const struct hook_ops hook_kprobe, hook_kretprobe, hook_ksyscall, hook_kretsyscall;
 extern const struct hook_ops hook_kprobe_multi, hook_kretprobe_multi;
 extern const struct hook_ops hook_fentry, hook_fexit, hook_fmod_ret, hook_lsm;
-extern const struct hook_ops hook_perf_event;
+extern const struct hook_ops hook_perf_event, hook_iter;
 
 const struct hook_ops *hook_ops_of(enum hook_kind kind);
 
@@ -83,6 +83,10 @@ void perf_probe(enum bpf_prog_type type, struct perf_event_attr *attr, struct ke
 /* Compares the type of a link's event (enum bpf_perf_event_type) and its function or tracepoint. */
 _must_check_ int perf_compare(int link_fd, const struct bpf_link_info *info, uint32_t type,
 			      const char *name, struct kernel_link_view *view, struct error *err);
+
+/* A directory of the cgroup2 hierarchy, as hooks name it. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED,
+ * KERNEL_UNSUPPORTED. */
+_must_check_ int cgroup_open(const char *path, int *ret_fd, struct error *err);
 
 /* Index of a network interface, asked over rtnetlink. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED. */
 _must_check_ int netdev_index(const char *name, uint32_t *ret, struct error *err);

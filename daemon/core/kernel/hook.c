@@ -29,6 +29,7 @@ static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_FMOD_RET] = &hook_fmod_ret,
 	[HOOK_LSM] = &hook_lsm,
 	[HOOK_PERF_EVENT] = &hook_perf_event,
+	[HOOK_ITER] = &hook_iter,
 };
 
 const struct hook_ops *hook_ops_of(enum hook_kind kind)
@@ -39,6 +40,11 @@ const struct hook_ops *hook_ops_of(enum hook_kind kind)
 static const struct hook_ops *ops_of(const struct kernel_attach *attach)
 {
 	return kinds[hook_kind(attach->hook)];
+}
+
+const char *kernel_hook_map(const struct hook *hook)
+{
+	return hook_kind(hook) == HOOK_ITER ? hook_option(hook, "map") : NULL;
 }
 
 void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, const char *format,

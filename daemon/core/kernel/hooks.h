@@ -46,6 +46,7 @@ struct kernel_attach {
 	uint32_t program_id; /* kernel's */
 	/* Of a hook in a file, to attach; may be NULL otherwise. */
 	const struct kernel_resolved *resolved;
+	int target_fd; /* the map that kernel_hook_map() names; to attach */
 };
 
 /* How a program hangs in the kernel. */
@@ -62,6 +63,9 @@ struct kernel_link {
 
 #define KERNEL_LINK_NONE ((struct kernel_link){ .fd = -1 })
 
+/* The map of the instance that a hook needs to be attached; NULL: none. */
+const char *kernel_hook_map(const struct hook *hook);
+
 /* Whether there is such a kind, and programs of this type (enum bpf_prog_type) may be attached to
  * it. Errors: INVALID_HOOK. */
 _must_check_ int kernel_hook_check(const struct hook *hook, uint32_t program_type,
@@ -74,6 +78,16 @@ _must_check_ int kernel_hook_check(const struct hook *hook, uint32_t program_typ
  */
 _must_check_ int kernel_attach(const struct kernel_attach *attach, struct kernel_link *ret,
 			       struct error *err);
+
+/* A new fd that runs the iterator of a link once as it is read. Errors: KERNEL_REFUSED. */
+_must_check_ int kernel_open_iterator(int link_fd, int *ret_fd, struct error *err);
+
+/*
+ * Calls a program of type syscall, which may sleep; context is read and written, at most 65,535
+ * bytes. Errors: INVALID_ARGUMENT (the program looks at a larger context), KERNEL_REFUSED.
+ */
+_must_check_ int kernel_run_program(int program_fd, void *context, size_t context_size,
+				    uint32_t *ret_value, struct error *err);
 
 /* States of a link, as far as the kernel shows them. */
 enum kernel_link_state {
@@ -126,7 +140,8 @@ _must_check_ int kernel_update(const struct kernel_attach *attach, int old_progr
 /* Closes the fd and nothing else: a pinned link lives on. */
 void kernel_link_close(struct kernel_link *link);
 
-/* New string (free()): where the target of such a hook is in the file system; NULL if it is no path.
+/* New string (free()): where the target of such a hook is in the file system; NULL if it is no
+ * path.
  */
 char *kernel_hook_path(const char *kind, const void *target, size_t n);
 
