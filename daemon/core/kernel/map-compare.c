@@ -291,7 +291,7 @@ static void add_member(struct map_comparison *comparison, const struct place *wa
 		return;
 	if (comparison->n_members == MAP_MEMBERS_MAX) {
 		comparison->is_wide = true;
-		map_compare_hold(comparison, "a value of more than 4096 numbers is not migrated");
+		map_compare_hold(comparison, "a value of more than 1024 numbers is not migrated");
 		return;
 	}
 	rule = rule_of(comparison);
@@ -320,6 +320,7 @@ static void add_member(struct map_comparison *comparison, const struct place *wa
 		.new_bits = is_bytes ? was->bits : now->bits,
 		.is_bytes = is_bytes,
 		.is_signed = !is_bytes && is_signed(was->type),
+		.is_new_signed = !is_bytes && is_signed(now->type),
 		.rule = rule,
 	};
 }

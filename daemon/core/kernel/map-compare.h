@@ -10,8 +10,8 @@
 #include "daemon/core/kernel/map-plan.h"
 
 /* Integers and rows of bytes of a value that is migrated, and bytes of one. */
-#define MAP_MEMBERS_MAX 4096
-#define MAP_VALUE_MAX 32768
+#define MAP_MEMBERS_MAX 1024
+#define MAP_VALUE_MAX 16384
 
 /* One comparison. Zero it, set the first four; done with map_comparison_done(). */
 struct map_comparison {

@@ -37,6 +37,15 @@ static bool is_frozen(const Bpfleet__V1__MapSpec *spec)
 	return spec->access == BPFLEET__V1__ACCESS__ACCESS_READ;
 }
 
+static bool are_inner_equal(const Bpfleet__V1__InnerMapSpec *a, const Bpfleet__V1__InnerMapSpec *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return strcmp(a->type, b->type) == 0 && a->key_size == b->key_size &&
+	       a->value_size == b->value_size && a->max_entries == b->max_entries &&
+	       a->flags == b->flags;
+}
+
 static void compare_specs(struct map_comparison *comparison, const Bpfleet__V1__MapSpec *old,
 			  const Bpfleet__V1__MapSpec *new)
 {
@@ -50,6 +59,8 @@ static void compare_specs(struct map_comparison *comparison, const Bpfleet__V1__
 				 new->max_entries);
 	if (old->flags != new->flags)
 		map_compare_note(comparison, false, "flags 0x%x -> 0x%x", old->flags, new->flags);
+	if (!are_inner_equal(old->inner, new->inner))
+		map_compare_note(comparison, true, "the maps within it are of another kind");
 	if (is_frozen(old) != is_frozen(new))
 		map_compare_note(comparison, false, "%s",
 				 is_frozen(old)
@@ -139,7 +150,7 @@ int kernel_map_plan_new(const struct kernel_map_side *old_side,
 		comparison.is_key = false;
 		compare_part(&comparison, "value", old_side, new_side);
 		if (plan->old_value_size > MAP_VALUE_MAX || plan->new_value_size > MAP_VALUE_MAX)
-			map_compare_hold(&comparison, "is larger than 32768 bytes");
+			map_compare_hold(&comparison, "is larger than 16384 bytes");
 		ok = !comparison.failed && !comparison.differences.failed &&
 		     !comparison.obstacles.failed && decide(plan, &comparison);
 	}
@@ -190,10 +201,9 @@ static void write_bits(uint8_t *bytes, uint32_t bit, uint32_t n, uint64_t value)
 	}
 }
 
-void kernel_map_plan_convert(const struct kernel_map_plan *plan, const uint8_t *old_value,
-			     uint8_t *new_value)
+void kernel_map_plan_convert_over(const struct kernel_map_plan *plan, const uint8_t *old_value,
+				  uint8_t *new_value)
 {
-	memset(new_value, 0, plan->new_value_size);
 	for (size_t i = 0; i < plan->n_members; i++) {
 		const struct kernel_map_member *member = &plan->members[i];
 
@@ -205,4 +215,11 @@ void kernel_map_plan_convert(const struct kernel_map_plan *plan, const uint8_t *
 				   read_bits(old_value, member->old_bit, member->old_bits,
 					     member->is_signed));
 	}
+}
+
+void kernel_map_plan_convert(const struct kernel_map_plan *plan, const uint8_t *old_value,
+			     uint8_t *new_value)
+{
+	memset(new_value, 0, plan->new_value_size);
+	kernel_map_plan_convert_over(plan, old_value, new_value);
 }

@@ -37,7 +37,8 @@ struct kernel_map_member {
 	uint32_t old_bits; /* of rows of bytes, the same as new_bits; else at most 64 */
 	uint32_t new_bits;
 	bool is_bytes;	/* copied as it is */
-	bool is_signed; /* widened with its sign */
+	bool is_signed; /* was; widened with its sign */
+	bool is_new_signed;
 	Bpfleet__V1__Merge rule;
 };
 
@@ -73,3 +74,6 @@ DEFINE_CLEANUP(struct kernel_map_plan, kernel_map_plan_free)
  */
 void kernel_map_plan_convert(const struct kernel_map_plan *plan, const uint8_t *old_value,
 			     uint8_t *new_value);
+/* The same over a value that is there: members that only the new version has stay. */
+void kernel_map_plan_convert_over(const struct kernel_map_plan *plan, const uint8_t *old_value,
+				  uint8_t *new_value);

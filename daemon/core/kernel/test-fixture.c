@@ -292,6 +292,11 @@ void place_send(unsigned int n)
 			sendto(send_fd, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)), 1);
 }
 
+int place_socket(void)
+{
+	return send_fd;
+}
+
 size_t place_count_fds(void)
 {
 	DIR *dir = opendir("/proc/self/fd");

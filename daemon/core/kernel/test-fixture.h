@@ -72,5 +72,7 @@ extern struct place place;
 void place_command(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Sends n datagrams to port 7777 out of v0; they arrive at v1. */
 void place_send(unsigned int n);
+/* A UDP socket of the place, for those who send by themselves. */
+int place_socket(void);
 /* Number of open fds of this process. */
 size_t place_count_fds(void);
