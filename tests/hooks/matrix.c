@@ -2,6 +2,7 @@
 #include "tests/hooks/matrix.h"
 
 #include <bpf/bpf.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -22,6 +23,7 @@
 
 static const struct hook_cases *const groups[] = {
 	&cases_base,
+	&cases_trace,
 };
 
 /* Of a guest without hardware help, seconds count for little. */
@@ -51,6 +53,8 @@ static void print_line(const char *what, const char *reason)
 /* ---- the actor: makes events as root, in the case's cgroup and namespaces */
 
 static int actor_fd = -1;
+static int traceable_fd = -1; /* opened while we are root, as the supervisor does */
+static int iterator_fd = -1;  /* the link that is read instead of something being done */
 static pid_t actor_pid;
 
 static void act(int fd)
@@ -85,11 +89,32 @@ static bool start_actor(void)
 	}
 	(void)close(fds[1]);
 	actor_fd = fds[0];
+	traceable_fd = open("/sys/kernel/tracing/available_filter_functions", O_RDONLY | O_CLOEXEC);
 	return actor_pid > 0 && recv(actor_fd, &n, sizeof(n), 0) == sizeof(n);
+}
+
+static void read_iterator(void)
+{
+	struct error err = { 0 };
+	char text[4096];
+	ssize_t n;
+	int fd;
+
+	if (kernel_open_iterator(iterator_fd, &fd, &err) < 0)
+		fail_msg("%s", err.message);
+	do {
+		n = read(fd, text, sizeof(text));
+	} while (n > 0);
+	assert_int_equal(n, 0);
+	(void)close(fd);
 }
 
 static void fire(unsigned int n)
 {
+	for (unsigned int i = 0; iterator_fd >= 0 && i < n; i++)
+		read_iterator();
+	if (current.row->fire == NULL)
+		return;
 	assert_int_equal(send(actor_fd, &n, sizeof(n), 0), sizeof(n));
 	/* Nothing comes when the actor failed, which said why. */
 	assert_int_equal(recv(actor_fd, &n, sizeof(n), 0), sizeof(n));
@@ -128,7 +153,17 @@ static int tracepoint_id(void *user, const char *category, const char *name, uin
 	return 0;
 }
 
-static const struct kernel_context context = { .tracepoint_id = tracepoint_id };
+static int traceable(void *user, int *ret_fd, struct error *err)
+{
+	(void)user;
+	if (traceable_fd < 0 || lseek(traceable_fd, 0, SEEK_SET) != 0)
+		return error_raise(err, ERROR_KERNEL_UNSUPPORTED, "no function can be traced");
+	*ret_fd = dup(traceable_fd);
+	return 0;
+}
+
+static const struct kernel_context context = { .tracepoint_id = tracepoint_id,
+					       .traceable = traceable };
 
 /* File offset of a function of this program. */
 static uint64_t offset_of(const void *function)
@@ -305,8 +340,10 @@ static int live(struct fixture *fixture, const struct hook *hook, struct error *
 	r = kernel_attach(&attach, &link, err);
 	if (r < 0)
 		return r;
+	iterator_fd = hook_kind(hook) == HOOK_ITER ? link.fd : -1;
 	assert_fires(object);
 	assert_described(&attach, &link);
+	iterator_fd = -1;
 	if (kernel_detach(&attach, &link, err) < 0)
 		fail_msg("%s", err->message);
 	assert_silent(object);

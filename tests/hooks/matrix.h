@@ -36,7 +36,8 @@ struct hook_case {
 	/*
 	 * Makes the event happen n times, or fails with a cmocka assertion. Runs in the actor: a
 	 * process that is root, outside the sandbox, in the case's cgroup and network namespace.
-	 * Programs ask is_watched_task() whether they run in it.
+	 * Programs ask is_watched_task() whether they run in it. NULL: the link is an iterator's,
+	 * and is read n times.
 	 */
 	void (*fire)(unsigned int n);
 	/* Before anything is attached, in the actor; may be NULL. Sockets and the like stay open.
@@ -55,6 +56,7 @@ struct hook_cases {
 };
 
 extern const struct hook_cases cases_base;
+extern const struct hook_cases cases_trace;
 
 /* Events that several rows use. */
 void fire_packets(unsigned int n); /* n datagrams to 10.77.0.2:7777, out of v0 and into v1 */

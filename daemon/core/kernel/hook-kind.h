@@ -76,6 +76,8 @@ void hook_probe_bound(enum bpf_prog_type type, enum bpf_attach_type expected,
 struct perf_event_attr;
 _must_check_ int perf_attach(const struct kernel_attach *attach, struct perf_event_attr *attr,
 			     int32_t pid, int32_t cpu, int *ret_fd, struct error *err);
+/* Ends what a map of perf events holds. */
+void perf_detach(int map_fd);
 /* An event, disabled; fd or negative errno. */
 int perf_open(struct perf_event_attr *attr, int32_t pid, int32_t cpu);
 /* probe() of a kind that opens such events: this one does not exist. */

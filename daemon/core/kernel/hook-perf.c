@@ -4,6 +4,7 @@
  * each CPU; a map of perf events holds them all, and is pinned and closed as one link would be.
  */
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <linux/perf_event.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,6 +46,10 @@ static int raise_event(const struct kernel_attach *attach, int sys_errno, struct
 			"or less is needed (deploy/etc/bpfleet-perf.conf); raw_tp, tp_btf, fentry "
 			"and kprobe_multi need none",
 			paranoid());
+	if (sys_errno == ENOENT || sys_errno == EOPNOTSUPP)
+		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, sys_errno,
+					 "this machine does not count that: %.200s",
+					 hook_text(attach->hook));
 	return hook_raise_attach(attach, sys_errno, err);
 }
 
@@ -222,6 +227,21 @@ static int attach_host(const struct kernel_attach *attach, struct perf_event_att
 		return hook_raise_attach(attach, ENODEV, err);
 	*ret_fd = TAKE_FD(map_fd);
 	return 0;
+}
+
+/*
+ * Closing the map would do, but only when a worker of the kernel comes to free it: until then the
+ * program would be sampled.
+ */
+void perf_detach(int map_fd)
+{
+	const int n_cpus = mapread_possible_cpus();
+
+	for (int cpu = 0; cpu < n_cpus; cpu++)
+		(void)bpf_map_delete_elem(map_fd, &cpu);
+	/* An event goes a grace period after its entry, when the work that this queues has run. */
+	for (int i = 0; i < 2; i++)
+		(void)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 }
 
 static int attach_perf_event(const struct kernel_attach *attach, int *ret_fd, struct error *err)

@@ -195,12 +195,20 @@ int kernel_update(const struct kernel_attach *attach, int old_program_fd, uint32
 	return r;
 }
 
+/* Whether a map stands for the link. */
+static bool is_map(const struct kernel_attach *attach)
+{
+	const struct hook_ops *ops = ops_of(attach);
+
+	return ops->is_map != NULL && ops->is_map(attach->hook);
+}
+
 static int describe_fd(const struct kernel_attach *attach, int fd, struct kernel_link_view *ret,
 		       uint32_t *ret_id, struct error *err)
 {
 	const struct hook_ops *ops = ops_of(attach);
 	struct kernel_link_view view = { .state = KERNEL_LINK_ATTACHED };
-	const bool is_map = ops->is_map != NULL && ops->is_map(attach->hook);
+	const bool by_map = is_map(attach);
 	struct bpf_link_info info;
 	int r;
 
@@ -208,10 +216,10 @@ static int describe_fd(const struct kernel_attach *attach, int fd, struct kernel
 	r = link_info(fd, &info, err);
 	if (r < 0)
 		return r;
-	if (info.type != (is_map ? ops->map_type : ops->link_type))
+	if (info.type != (by_map ? ops->map_type : ops->link_type))
 		return error_raise(err, ERROR_TARGET_CHANGED, "what is pinned is no link to %.200s",
 				   hook_text(attach->hook));
-	if (is_map) {
+	if (by_map) {
 		*ret = view;
 		if (ret_id != NULL)
 			*ret_id = info.id;
@@ -282,6 +290,8 @@ int kernel_detach(const struct kernel_attach *attach, struct kernel_link *link, 
 		order_forget(attach->context->order, link->id);
 	if (link->form == KERNEL_LINK_CLSACT)
 		r = clsact_detach(attach, err);
+	else if (link->fd >= 0 && is_map(attach))
+		perf_detach(link->fd);
 	else if (link->fd >= 0 && ops_of(attach)->detachable && bpf_link_detach(link->fd) < 0 &&
 		 errno != ENOLINK)
 		r = error_raise_errno(err, ERROR_KERNEL_REFUSED, errno, "cannot detach from %.200s",
