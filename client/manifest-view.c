@@ -74,6 +74,25 @@ static int print_programs(const struct cli *cli, const Bpfleet__V1__Manifest *ma
 	return cli_flush(sheet, err);
 }
 
+/* "migrate (packets sum, last_seen max)"; nothing where the versions share the map. */
+static void upgrade_cell(struct sheet *sheet, const Bpfleet__V1__MapSpec *map)
+{
+	struct str s = { 0 };
+
+	if (map->upgrade != BPFLEET__V1__UPGRADE__UPGRADE_UNSPECIFIED)
+		(void)str_append(&s,
+				 enum_text(&bpfleet__v1__upgrade__descriptor, (int)map->upgrade));
+	for (size_t i = 0; i < map->n_merge; i++) {
+		(void)str_append(&s, i == 0 ? " (" : ", ");
+		(void)str_append_escaped(&s, map->merge[i]->path, SIZE_MAX);
+		(void)str_appendf(
+			&s, " %s",
+			enum_text(&bpfleet__v1__merge__descriptor, (int)map->merge[i]->rule));
+	}
+	(void)str_append(&s, map->n_merge > 0 ? ")" : "");
+	sheet_take(sheet, &s);
+}
+
 static int print_maps(const struct cli *cli, const Bpfleet__V1__Manifest *manifest,
 		      struct error *err)
 {
@@ -90,6 +109,7 @@ static int print_maps(const struct cli *cli, const Bpfleet__V1__Manifest *manife
 	sheet_column(sheet, "ACCESS", 0);
 	sheet_column(sheet, "CONTENTS", 0);
 	sheet_column(sheet, "EVENTS", SHEET_OPTIONAL);
+	sheet_column(sheet, "UPGRADE", SHEET_OPTIONAL);
 	for (size_t i = 0; i < manifest->n_maps; i++) {
 		const Bpfleet__V1__MapSpec *map = manifest->maps[i];
 
@@ -102,6 +122,7 @@ static int print_maps(const struct cli *cli, const Bpfleet__V1__Manifest *manife
 		sheet_text(sheet,
 			   enum_text(&bpfleet__v1__contents__descriptor, (int)map->contents));
 		sheet_text(sheet, map->events == NULL ? "" : map->events->record_type);
+		upgrade_cell(sheet, map);
 	}
 	return cli_flush(sheet, err);
 }

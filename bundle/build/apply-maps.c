@@ -176,14 +176,68 @@ static int apply_display(struct yaml *yaml, struct target *target, struct error 
 	return yaml_each_pair(yaml, target->display, display_pair, target, err);
 }
 
+static int apply_upgrade(struct yaml *yaml, yaml_node_t *node, void *context, struct error *err)
+{
+	/* In the order of the enum, which starts at 1 with keep. */
+	static const char *const words[] = { "keep", "reset", "migrate" };
+	struct target *target = context;
+	size_t index;
+	int r = yaml_word(yaml, node, words, ARRAY_SIZE(words), &index, err);
+
+	if (r < 0)
+		return r;
+	target->spec->upgrade = (Bpfleet__V1__Upgrade)(index + BPFLEET__V1__UPGRADE__UPGRADE_KEEP);
+	return 0;
+}
+
+static int merge_pair(struct yaml *yaml, yaml_node_t *key, const char *path, yaml_node_t *value,
+		      void *context, struct error *err)
+{
+	/* In the order of the enum, which starts at 1 with sum. */
+	static const char *const words[] = { "sum", "max", "newest", "reset" };
+	struct target *target = context;
+	Bpfleet__V1__MapSpec *spec = target->spec;
+	Bpfleet__V1__MergeRule *merge = arena_alloc(target->apply->arena, sizeof(*merge));
+	size_t index;
+	int r;
+
+	(void)path;
+	if (merge == NULL)
+		return out_of_memory(err);
+	bpfleet__v1__merge_rule__init(merge);
+	if (spec->n_merge >= BUNDLE_MERGES_MAX)
+		return yaml_error(yaml, key, err, "more than %d merge rules", BUNDLE_MERGES_MAX);
+	r = apply_text(yaml, key, target->apply->arena, &merge->path, err);
+	if (r == 0)
+		r = yaml_word(yaml, value, words, ARRAY_SIZE(words), &index, err);
+	if (r < 0)
+		return r;
+	merge->rule = (Bpfleet__V1__Merge)(index + BPFLEET__V1__MERGE__MERGE_SUM);
+	r = typing_check_merge(bpf_of(target), spec, merge, err);
+	if (r < 0)
+		return yaml_context(yaml, key, err, r);
+	spec->merge[spec->n_merge++] = merge;
+	return 0;
+}
+
+static int apply_merge(struct yaml *yaml, yaml_node_t *node, void *context, struct error *err)
+{
+	struct target *target = context;
+
+	target->spec->merge = arena_alloc(target->apply->arena,
+					  BUNDLE_MERGES_MAX * sizeof(Bpfleet__V1__MergeRule *));
+	if (target->spec->merge == NULL)
+		return out_of_memory(err);
+	return yaml_each_pair(yaml, node, merge_pair, target, err);
+}
+
 static int map_pair(struct yaml *yaml, yaml_node_t *key, const char *name, yaml_node_t *value,
 		    void *context, struct error *err)
 {
 	static const struct yaml_key keys[] = {
-		{ "access", apply_access },
-		{ "contents", apply_contents },
-		{ "events", apply_events },
-		{ "display", keep_display },
+		{ "access", apply_access },   { "contents", apply_contents },
+		{ "events", apply_events },   { "display", keep_display },
+		{ "upgrade", apply_upgrade }, { "merge", apply_merge },
 	};
 	struct apply *apply = context;
 	const Bpfleet__V1__Manifest *manifest = apply->manifest;

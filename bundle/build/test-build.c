@@ -265,6 +265,38 @@ static void yaml_adds_what_objects_cannot_tell(void **state)
 	assert_null(manifest_parameter(manifest, "verbose"));
 }
 
+static void yaml_says_what_an_upgrade_does(void **state)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(BUNDLE_ARENA_LIMIT);
+	const Bpfleet__V1__MapSpec *map;
+	Bpfleet__V1__Bundle *bundle;
+
+	(void)state;
+	bundle = built(arena, THREE_LINES
+		       "maps:\n"
+		       "  flows: {upgrade: migrate, merge: {seen_at: max, source: newest}}\n"
+		       "  .bss: {upgrade: migrate, merge: {hits: sum, dropped: reset}}\n"
+		       "  counts: {upgrade: migrate, merge: {value: sum}}\n");
+	map = manifest_map(bundle->manifest, "flows");
+	assert_int_equal(map->upgrade, BPFLEET__V1__UPGRADE__UPGRADE_MIGRATE);
+	assert_int_equal(map->n_merge, 2);
+	assert_string_equal(map->merge[0]->path, "seen_at");
+	assert_int_equal(map->merge[0]->rule, BPFLEET__V1__MERGE__MERGE_MAX);
+	assert_int_equal(manifest_map(bundle->manifest, ".bss")->merge[1]->rule,
+			 BPFLEET__V1__MERGE__MERGE_RESET);
+	expect_error(THREE_LINES "maps: {flows: {upgrade: migrat}}\n", "'migrate'");
+	expect_error(THREE_LINES "maps: {flows: {merge: {seen_at: max}}}\n",
+		     "goes only with upgrade migrate");
+	expect_error(THREE_LINES "maps: {flows: {upgrade: migrate, merge: {seen: max}}}\n",
+		     "no member 'seen'");
+	expect_error(THREE_LINES "maps: {flows: {upgrade: migrate, merge: {source: sum}}}\n",
+		     "no integer of 4 or 8 bytes");
+	expect_error(THREE_LINES "maps: {flows: {upgrade: migrate, merge: {source.port: sum}}}\n",
+		     "no integer of 4 or 8 bytes");
+	expect_error(THREE_LINES "maps: {flows: {upgrade: migrate, merge: {seen_at: mean}}}\n",
+		     "unknown value 'mean'");
+}
+
 static void the_same_input_gives_the_same_bytes(void **state)
 {
 	_cleanup_free_ uint8_t *a = NULL, *b = NULL;
@@ -394,7 +426,7 @@ static bool has_line(const struct bundle_diff *diff, const char *line)
 
 static void a_diff_names_every_difference(void **state)
 {
-	_cleanup_(arena_freep) struct arena *arena = arena_new(2 * BUNDLE_ARENA_LIMIT);
+	_cleanup_(arena_freep) struct arena *arena = arena_new(4 * BUNDLE_ARENA_LIMIT);
 	const Bpfleet__V1__Manifest *a = built(arena, THREE_LINES)->manifest;
 	const Bpfleet__V1__Manifest *b =
 		built(arena,
@@ -404,6 +436,15 @@ static void a_diff_names_every_difference(void **state)
 		      "parameters: {limit: {max: 10}}\n")
 			->manifest;
 	_cleanup_(bundle_diff_freep) struct bundle_diff *diff = NULL, *none = NULL, *back = NULL;
+	const Bpfleet__V1__Manifest *sum =
+		built(arena,
+		      THREE_LINES "maps: {flows: {upgrade: migrate, merge: {seen_at: sum}}}\n")
+			->manifest;
+	const Bpfleet__V1__Manifest *max =
+		built(arena,
+		      THREE_LINES "maps: {flows: {upgrade: migrate, merge: {seen_at: max}}}\n")
+			->manifest;
+	_cleanup_(bundle_diff_freep) struct bundle_diff *added = NULL, *changed = NULL;
 	static const char *const lines[] = {
 		"~ bundle: version: 1.2.3 -> 1.3.0",
 		"- program count_tc",
@@ -426,6 +467,12 @@ static void a_diff_names_every_difference(void **state)
 	assert_int_equal(bundle_diff_new(b, a, &back, NULL), 0);
 	assert_true(has_line(back, "+ program count_tc"));
 	assert_int_equal(back->n_differences, diff->n_differences);
+	assert_int_equal(bundle_diff_new(a, sum, &added, NULL), 0);
+	assert_true(
+		has_line(added, "~ map flows: upgrade: UPGRADE_UNSPECIFIED -> UPGRADE_MIGRATE"));
+	assert_true(has_line(added, "+ map flows: merge seen_at"));
+	assert_int_equal(bundle_diff_new(sum, max, &changed, NULL), 0);
+	assert_true(has_line(changed, "~ map flows: merge seen_at: rule: MERGE_SUM -> MERGE_MAX"));
 }
 
 int main(int argc, char **argv)
@@ -436,6 +483,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(maps_are_private_and_shaped_as_declared),
 		cmocka_unit_test(parameters_are_the_const_volatile_variables),
 		cmocka_unit_test(yaml_adds_what_objects_cannot_tell),
+		cmocka_unit_test(yaml_says_what_an_upgrade_does),
 		cmocka_unit_test(the_same_input_gives_the_same_bytes),
 		cmocka_unit_test(mistakes_are_named_with_line_and_guess),
 		cmocka_unit_test(mistakes_about_programs_are_refused),

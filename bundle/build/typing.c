@@ -230,13 +230,31 @@ static bool suits(const struct btf *btf, uint32_t id, Bpfleet__V1__Format format
 	return false;
 }
 
+/* Goes down ".a.b" from *id. */
+static int descend_path(const struct btf *btf, const Bpfleet__V1__MapSpec *map, const char *path,
+			uint32_t *id, struct error *err)
+{
+	const char *p = path;
+	size_t n;
+
+	for (; *p == '.'; p += n) {
+		n = strcspn(++p, ".");
+		*id = descend(btf, *id, p, n);
+		if (*id == 0)
+			return error_raise(err, ERROR_CONFIG_INVALID,
+					   "the type of map '%s' has no member '%.*s' at '%.255s'",
+					   map->name, (int)(n < 64 ? n : 64), p, path + 1);
+	}
+	return 0;
+}
+
 int typing_check_display(const struct bpf_object *object, const Bpfleet__V1__MapSpec *map,
 			 const Bpfleet__V1__Display *display, struct error *err)
 {
 	const struct btf *btf = bpf_object__btf(object);
 	const char *p = display->path + strcspn(display->path, ".");
 	uint32_t id = root_type(object, map, display->path);
-	size_t n;
+	int r;
 
 	/* A plain key or value without BTF has its size in the map. */
 	if (id == 0 && *p == '\0' && display->path[0] != 'e' && map->type[0] != '\0') {
@@ -251,17 +269,61 @@ int typing_check_display(const struct bpf_object *object, const Bpfleet__V1__Map
 		return error_raise(err, ERROR_CONFIG_INVALID,
 				   "the object has no type information for '%.*s' of map '%s'",
 				   (int)strcspn(display->path, "."), display->path, map->name);
-	for (; *p == '.'; p += n) {
-		n = strcspn(++p, ".");
-		id = descend(btf, id, p, n);
-		if (id == 0)
-			return error_raise(err, ERROR_CONFIG_INVALID,
-					   "the type of map '%s' has no member '%.*s' at '%.255s'",
-					   map->name, (int)(n < 64 ? n : 64), p, display->path);
-	}
+	r = descend_path(btf, map, p, &id, err);
+	if (r < 0)
+		return r;
 	if (!suits(btf, id, display->format))
 		return error_raise(err, ERROR_CONFIG_INVALID,
 				   "'%.255s' does not have the size that its format needs",
 				   display->path);
+	return 0;
+}
+
+/* Integers of 4 or 8 bytes, and nothing else within. */
+static bool is_countable(const struct btf *btf, uint32_t id, int depth)
+{
+	const struct btf_type *type = strip(btf, id, NULL, NULL);
+
+	if (type == NULL || depth == NESTING_MAX)
+		return false;
+	if (btf_is_array(type))
+		return is_countable(btf, btf_array(type)->type, depth + 1);
+	for (unsigned int i = 0; btf_is_struct(type) && i < btf_vlen(type); i++) {
+		if (btf_member_bitfield_size(type, i) != 0 ||
+		    !is_countable(btf, btf_members(type)[i].type, depth + 1))
+			return false;
+	}
+	return btf_is_struct(type) ||
+	       (btf_is_int(type) && (btf_int_encoding(type) & BTF_INT_BOOL) == 0 &&
+		(type->size == 4 || type->size == 8));
+}
+
+int typing_check_merge(const struct bpf_object *object, const Bpfleet__V1__MapSpec *map,
+		       const Bpfleet__V1__MergeRule *merge, struct error *err)
+{
+	const struct btf *btf = bpf_object__btf(object);
+	uint32_t id = root_type(object, map, "value");
+	const struct btf_type *type = id != 0 ? strip(btf, id, NULL, NULL) : NULL;
+	char path[BUNDLE_PATH_MAX + 2];
+	int r;
+
+	if (type == NULL)
+		return error_raise(err, ERROR_CONFIG_INVALID,
+				   "the object has no type information for the value of map '%s'",
+				   map->name);
+	/* A value without members is called "value". */
+	(void)snprintf(path, sizeof(path), ".%s", merge->path);
+	if (strcmp(merge->path, "value") != 0 || btf_is_composite(type) || btf_is_datasec(type)) {
+		r = descend_path(btf, map, path, &id, err);
+		if (r < 0)
+			return r;
+	}
+	if ((merge->rule == BPFLEET__V1__MERGE__MERGE_SUM ||
+	     merge->rule == BPFLEET__V1__MERGE__MERGE_MAX) &&
+	    !is_countable(btf, id, 0))
+		return error_raise(err, ERROR_CONFIG_INVALID,
+				   "'%.255s' is no integer of 4 or 8 bytes, nor made of such; only "
+				   "those are merged by sum or max",
+				   merge->path);
 	return 0;
 }

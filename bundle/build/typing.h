@@ -31,3 +31,11 @@ uint32_t typing_global_size(const struct btf *btf, const char *name);
 _must_check_ int typing_check_display(const struct bpf_object *object,
 				      const Bpfleet__V1__MapSpec *map,
 				      const Bpfleet__V1__Display *display, struct error *err);
+
+/*
+ * Checks that a merge path is a member of the map's value and, for sum and max, made of integers of
+ * 4 or 8 bytes. Errors: CONFIG_INVALID.
+ */
+_must_check_ int typing_check_merge(const struct bpf_object *object,
+				    const Bpfleet__V1__MapSpec *map,
+				    const Bpfleet__V1__MergeRule *merge, struct error *err);
