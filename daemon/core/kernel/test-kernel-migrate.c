@@ -611,6 +611,30 @@ static void entries_that_do_not_fit_are_refused_before_the_switch(void **state)
 	versions_done(&versions);
 }
 
+static void members_that_only_the_new_version_has_keep_what_its_object_gave(void **state)
+{
+	struct kernel_migration *migration = NULL;
+	struct kernel_map_plan *plan = NULL;
+	const struct old_value old = { .packets = 5, .lost = 6 };
+	struct new_value new = { .packets = 1, .added = 7 };
+	struct versions versions;
+	struct error err = { 0 };
+
+	(void)state;
+	versions_load(&versions);
+	put(&versions, "old_array", 3, &old);
+	put(&versions, "new_array", 3, &new);
+	if (begin(&versions, "old_array", "new_array", &plan, &migration, &err) < 0)
+		fail_msg("%s", err.message);
+	(void)finish(migration);
+	assert_true(get(&versions, "new_array", 3, &new));
+	assert_int_equal(new.packets, 5);
+	assert_int_equal(new.added, 7);
+	kernel_migration_free(migration);
+	kernel_map_plan_free(plan);
+	versions_done(&versions);
+}
+
 static void a_frozen_new_map_is_refused(void **state)
 {
 	struct old_value old = { .packets = 1 };
@@ -698,6 +722,7 @@ static int run(void)
 		cmocka_unit_test(members_that_both_wrote_are_merged_by_their_rules),
 		cmocka_unit_test(entries_that_come_and_go_meanwhile_are_followed),
 		cmocka_unit_test(entries_that_do_not_fit_are_refused_before_the_switch),
+		cmocka_unit_test(members_that_only_the_new_version_has_keep_what_its_object_gave),
 		cmocka_unit_test(a_frozen_new_map_is_refused),
 		cmocka_unit_test(entries_that_appear_and_do_not_fit_are_told_and_the_others_merged),
 		cmocka_unit_test(a_run_that_is_under_way_has_ended_after_settling),
