@@ -87,22 +87,25 @@ void map_compare_hold(struct map_comparison *comparison, const char *why)
 	append_note(&comparison->obstacles, text);
 }
 
+static const struct btf_type *strip(const struct btf *btf, uint32_t id)
+{
+	const struct btf_type *type = btf__type_by_id(btf, id);
+
+	for (int i = 0; i < DEPTH_MAX && type != NULL; i++) {
+		if (!btf_is_mod(type) && !btf_is_typedef(type) && !btf_is_type_tag(type))
+			return btf_is_void(type) ? NULL : type;
+		type = btf__type_by_id(btf, type->type);
+	}
+	return NULL;
+}
+
 static void append_type(struct str *out, const struct place *place)
 {
 	const struct btf_type *type = place->type;
 	const char *name = type != NULL ? btf__name_by_offset(place->btf, type->name_off) : "";
-	struct place element = *place;
 
 	if (type == NULL) {
 		(void)str_append(out, "nothing");
-	} else if (btf_is_array(type)) {
-		element.type = btf__type_by_id(place->btf, btf_array(type)->type);
-		while (element.type != NULL &&
-		       (btf_is_mod(element.type) || btf_is_typedef(element.type)))
-			element.type = btf__type_by_id(place->btf, element.type->type);
-		element.bits = element.type != NULL ? element.type->size * 8 : 0;
-		append_type(out, &element);
-		(void)str_appendf(out, "[%u]", btf_array(type)->nelems);
 	} else if (btf_is_int(type)) {
 		if ((btf_int_encoding(type) & BTF_INT_BOOL) != 0)
 			(void)str_append(out, "bool");
@@ -129,7 +132,17 @@ static void append_type(struct str *out, const struct place *place)
 
 static void append_place(struct str *out, const struct place *place)
 {
-	append_type(out, place);
+	struct place element = *place;
+	struct str lengths = { 0 };
+
+	for (int i = 0; i < DEPTH_MAX && element.type != NULL && btf_is_array(element.type); i++) {
+		(void)str_appendf(&lengths, "[%u]", btf_array(element.type)->nelems);
+		element.type = strip(place->btf, btf_array(element.type)->type);
+		element.bits = element.type != NULL ? element.type->size * 8 : 0;
+	}
+	append_type(out, &element);
+	(void)str_append(out, lengths.len > 0 ? lengths.data : "");
+	str_done(&lengths);
 	(void)str_appendf(out, " at %u", place->below / 8);
 	if (place->is_bitfield)
 		(void)str_appendf(out, ".%u", place->below % 8);
@@ -169,18 +182,6 @@ static void note_one(struct map_comparison *comparison, const struct entry *entr
 }
 
 /* ---- types */
-
-static const struct btf_type *strip(const struct btf *btf, uint32_t id)
-{
-	const struct btf_type *type = btf__type_by_id(btf, id);
-
-	for (int i = 0; i < DEPTH_MAX && type != NULL; i++) {
-		if (!btf_is_mod(type) && !btf_is_typedef(type) && !btf_is_type_tag(type))
-			return btf_is_void(type) ? NULL : type;
-		type = btf__type_by_id(btf, type->type);
-	}
-	return NULL;
-}
 
 static struct place place_of(const struct btf *btf, uint32_t id, uint32_t bit, uint32_t below)
 {
@@ -460,7 +461,7 @@ static void collect(struct map_comparison *comparison, const struct place *place
 {
 	const struct btf *btf = place->btf;
 
-	for (uint32_t i = 0; i < btf_vlen(place->type); i++) {
+	for (uint32_t i = 0; i < btf_vlen(place->type) && comparison->n_steps < STEPS_MAX; i++) {
 		const struct btf_member *member = btf_members(place->type) + i;
 		const uint32_t offset = btf_member_bit_offset(place->type, i);
 		const uint32_t bits = btf_member_bitfield_size(place->type, i);
@@ -468,6 +469,7 @@ static void collect(struct map_comparison *comparison, const struct place *place
 		struct place at =
 			place_of(btf, member->type, place->bit + offset, place->below + offset);
 
+		comparison->n_steps++;
 		if (bits != 0) {
 			at.bits = bits;
 			at.is_bitfield = true;

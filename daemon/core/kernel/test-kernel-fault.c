@@ -1,5 +1,5 @@
-/* Fails each kernel call of a load, an attach and a pin in turn: an error or a success, never a
- * leak. */
+/* Fails each kernel call of a load, an attach, a pin and a migration in turn: an error or a
+ * success, never a leak. */
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -13,8 +13,10 @@
 #include "bundle/hook.h"
 #include "daemon/core/kernel/fault.h"
 #include "daemon/core/kernel/hooks.h"
+#include "daemon/core/kernel/migrate.h"
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/kernel/test-fixture.h"
+#include "daemon/mapread/mapread.h"
 
 static struct fixture fixture;
 
@@ -93,10 +95,89 @@ static void every_kernel_call_may_fail(void **state)
 	assert_int_equal(load_attach_and_pin(&err), 0);
 }
 
+#define N_ENTRIES 8
+
+/* One migration, with the nth kernel call of it failing; 0 or the error. Leaves nothing. */
+static int migrate(unsigned int nth, int sys_errno, struct error *err)
+{
+	const int from = bpf_map_create(BPF_MAP_TYPE_PERCPU_HASH, "from", 4, 8, N_ENTRIES, NULL);
+	const int to = bpf_map_create(BPF_MAP_TYPE_PERCPU_HASH, "to", 4, 8, 2 * N_ENTRIES, NULL);
+	const uint32_t n_cpus = (uint32_t)mapread_possible_cpus();
+	Bpfleet__V1__MapSpec before = BPFLEET__V1__MAP_SPEC__INIT, after;
+	struct kernel_map_side old_side = { .spec = &before }, new_side = { .spec = &after };
+	struct kernel_migrate_options options = {
+		.name = "m", .old_fd = from, .new_fd = to, .n_possible_cpus = n_cpus
+	};
+	_cleanup_(kernel_migration_freep) struct kernel_migration *migration = NULL;
+	_cleanup_(kernel_map_plan_freep) struct kernel_map_plan *plan = NULL;
+	_cleanup_free_ uint64_t *values = calloc(n_cpus, sizeof(*values));
+	struct kernel_migrate_result result;
+	int r;
+
+	before.type = (char *)"percpu_hash";
+	before.key_size = 4;
+	before.value_size = 8;
+	before.max_entries = N_ENTRIES;
+	after = before;
+	after.max_entries = 2 * N_ENTRIES;
+	after.upgrade = BPFLEET__V1__UPGRADE__UPGRADE_MIGRATE;
+	assert_int_equal(kernel_map_plan_new(&old_side, &new_side, &plan, NULL), 0);
+	options.plan = plan;
+	for (uint32_t key = 0; key < N_ENTRIES; key++) {
+		values[0] = key;
+		assert_int_equal(bpf_map_update_elem(from, &key, values, BPF_ANY), 0);
+	}
+	kernel_fault_arm(nth, sys_errno);
+	r = kernel_migrate_begin(&options, &migration, err);
+	if (r == 0)
+		r = kernel_migrate_settle(err);
+	if (r == 0)
+		r = kernel_migrate_finish(migration, &result, err);
+	for (uint32_t key = 0; key < N_ENTRIES; key++) {
+		assert_int_equal(bpf_map_lookup_elem(from, &key, values), 0);
+		assert_int_equal(values[0], key);
+		assert_true(r < 0 || bpf_map_lookup_elem(to, &key, values) == 0);
+		assert_true(r < 0 || values[0] == key);
+	}
+	(void)close(from);
+	(void)close(to);
+	return r;
+}
+
+static void every_kernel_call_of_a_migration_may_fail(void **state)
+{
+	static const int errnos[] = { ENOMEM, EPERM, EINVAL };
+	struct error err = { 0 };
+	const size_t n_fds = place_count_fds();
+	unsigned int n_calls, n_failed = 0;
+
+	(void)state;
+	assert_int_equal(migrate(0, 0, &err), 0);
+	/* Those that look at the result are counted, too. */
+	n_calls = kernel_fault_calls() - 2 * N_ENTRIES;
+	assert_true(n_calls >= N_ENTRIES + 6);
+	for (size_t e = 0; e < ARRAY_SIZE(errnos); e++) {
+		for (unsigned int nth = 1; nth <= n_calls; nth++) {
+			int r;
+
+			err = (struct error){ 0 };
+			r = migrate(nth, errnos[e], &err);
+			assert_int_equal(r < 0, err.code != ERROR_NONE);
+			assert_true(r == 0 || err.message[0] != '\0');
+			n_failed += r < 0;
+			assert_int_equal(place_count_fds(), n_fds);
+		}
+	}
+	assert_true(n_failed >= n_calls);
+}
+
 static int run(void)
 {
 	static const char *const names[] = { "trivial" };
-	const struct CMUnitTest tests[] = { cmocka_unit_test(every_kernel_call_may_fail) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_kernel_call_may_fail),
+		cmocka_unit_test(every_kernel_call_of_a_migration_may_fail),
+	};
 	int r;
 
 	kernel_init();
