@@ -72,6 +72,16 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.usage = "uretprobe:/PATH:SYMBOL[,pid=N]",
 		.resolved = true,
 	},
+	[HOOK_USDT] = {
+		.name = "usdt",
+		.program_type = "kprobe",
+		.target = "/PATH",
+		.target_form = HOOK_FORM_PATH,
+		.argument = { "probe", HOOK_FORM_PROBE, NULL },
+		.options = { { "pid", HOOK_FORM_PID, NULL } },
+		.usage = "usdt:/PATH:PROVIDER:NAME[,pid=N]",
+		.resolved = true,
+	},
 	[HOOK_KPROBE] = {
 		.name = "kprobe",
 		.program_type = "kprobe",

@@ -248,6 +248,7 @@ struct store_link fixture_link(const char *id, const char *instance, const char 
 		.hook = "xdp:eth0",
 		.target = { "eth0", 4 },
 		.spec = { "\x01\x00\x02", 3 },
+		.places = { "\x00\x07", 2 },
 		.state = LINK_ATTACHED,
 		.kernel_id = 81,
 		.attached_at_ns = T0 + 2,

@@ -216,6 +216,7 @@ struct store_link {
 	const char *hook;	   /* canonical text */
 	struct store_bytes target; /* as the host has it */
 	struct store_bytes spec;   /* bpfleet.v1.Hook; opaque here */
+	struct store_bytes places; /* of a USDT probe: struct kernel_place each; opaque here */
 	uint32_t state;		   /* enum link_state */
 	const char *reason;
 	uint32_t kernel_id; /* 0: none */

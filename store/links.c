@@ -8,6 +8,7 @@ static const struct field link_fields[] = {
 	FIELD(TEXT, store_link, hook),
 	FIELD(BYTES, store_link, target),
 	FIELD(BYTES, store_link, spec),
+	FIELD(BYTES, store_link, places),
 	FIELD(U32, store_link, state),
 	FIELD(TEXT, store_link, reason),
 	FIELD(U32, store_link, kernel_id),
@@ -17,10 +18,10 @@ static const struct field link_fields[] = {
 	FIELD(U64, store_link, resolved_inode),
 	FIELD(U64, store_link, revision),
 };
-static const struct row_type link_type = ROW_TYPE(store_link, link_fields, 14);
+static const struct row_type link_type = ROW_TYPE(store_link, link_fields, 15);
 
 /* The fields that an update writes: from the state on. */
-static const struct row_type update_type = { sizeof(struct store_link), link_fields + 7, 7, 8 };
+static const struct row_type update_type = { sizeof(struct store_link), link_fields + 8, 7, 8 };
 
 /* A program and its instance show how many links they have. */
 static int link_change_counts(struct store_tx *tx, const struct store_link *row, struct error *err)

@@ -208,6 +208,7 @@ CREATE TABLE links (
   hook TEXT NOT NULL,
   target BLOB NOT NULL,
   spec BLOB NOT NULL,
+  places BLOB NOT NULL,
   state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 5),
   reason TEXT NOT NULL,
   kernel_id INTEGER NOT NULL,

@@ -556,6 +556,8 @@ static void a_link_comes_back_as_it_was_written(void **state)
 	assert_memory_equal(row->target.data, "eth0", 4);
 	assert_int_equal(row->target.size, 4);
 	assert_memory_equal(row->spec.data, "\x01\x00\x02", 3);
+	assert_int_equal(row->places.size, 2);
+	assert_memory_equal(row->places.data, "\x00\x07", 2);
 	assert_int_equal(row->state, LINK_ATTACHED);
 	assert_int_equal(row->kernel_id, 81);
 	assert_int_equal(row->attached_at_ns, T0 + 2);

@@ -112,6 +112,10 @@ static const struct {
 	{ "raw_tp.w", true, "raw_tp:%s" },
 	{ "raw_tracepoint.w", true, "raw_tp:%s" },
 	{ "perf_event", false, "perf_event:*" },
+	{ "usdt", true, "usdt:%s" },
+	{ "usdt.s", true, "usdt:%s" },
+	{ "usdt", false, "usdt:*" },
+	{ "usdt.s", false, "usdt:*" },
 };
 
 /* Old objects name several programs of a section "xdp/one"; these attach as "xdp" does. */
@@ -161,6 +165,23 @@ static void append_uprobe(struct str *s, const char *rest)
 	}
 }
 
+/* "/PATH:PROVIDER:NAME"; a name that is not a path may be anywhere. */
+static void append_usdt(struct str *s, const char *rest)
+{
+	const char *colon = strchrnul(rest, ':'), *second = strchrnul(colon + (*colon == ':'), ':');
+
+	if (rest[0] == '/')
+		append_part(s, rest, (size_t)(colon - rest));
+	else
+		(void)str_append(s, "*");
+	if (*second == '\0')
+		return;
+	(void)str_append(s, ":");
+	append_part(s, colon + 1, (size_t)(second - colon) - 1);
+	(void)str_append(s, ":");
+	append_part(s, second + 1, strlen(second + 1));
+}
+
 /* A name or a glob of functions, in which `*` means here what it means there. */
 static void append_glob(struct str *s, const char *rest)
 {
@@ -193,6 +214,8 @@ static const char *expand(struct arena *arena, const char *pattern, const char *
 	else if (percent != NULL &&
 		 (is_of(pattern, "kprobe_multi:") || is_of(pattern, "kretprobe_multi:")))
 		append_glob(&text, rest);
+	else if (percent != NULL && is_of(pattern, "usdt:"))
+		append_usdt(&text, rest);
 	else if (percent != NULL)
 		append_part(&text, rest, strlen(rest));
 	if (!text.failed && hook_parse_pattern(text.data, &hook, NULL) == 0)

@@ -45,6 +45,7 @@ void apply_free(struct apply *apply)
 	for (size_t i = 0; i < apply->n_links; i++) {
 		kernel_link_close(&apply->links[i].link);
 		hook_free(apply->links[i].hook);
+		free(apply->links[i].places);
 		free(apply->links[i].err);
 	}
 	free(apply->links);
@@ -197,7 +198,8 @@ static int open_readonly(struct apply *apply, struct error *err)
 /* The map that a hook needs; -1: none, or there is none of that name. */
 static int map_of(const struct apply *apply, const struct hook *hook)
 {
-	const char *name = kernel_hook_map(hook);
+	bool optional;
+	const char *name = kernel_hook_map(hook, &optional);
 
 	for (size_t i = 0; name != NULL && i < apply->object->n_maps; i++) {
 		if (strcmp(apply->object->maps[i].name, name) == 0)
@@ -467,6 +469,8 @@ int apply_link_row(const struct apply_link *link, const char *instance, const ch
 		.state = LINK_ATTACHED,
 		.kernel_id = link->link.id,
 		.attached_at_ns = clock_realtime_ns(),
+		.places = { link->resolved.places,
+			    link->resolved.n_places * sizeof(struct kernel_place) },
 		.resolved_offset = link->resolved.offset,
 		.resolved_dev = link->resolved.dev,
 		.resolved_inode = link->resolved.inode,

@@ -26,6 +26,7 @@ struct apply_link {
 	struct hook *hook;
 	struct kernel_resolved resolved;
 	bool has_resolved;
+	void *places;	 /* owned: what resolved points to; NULL: somebody else's */
 	bool by_default; /* a default hook: none, if its program is left out on this kernel */
 	struct kernel_link link; /* KERNEL_LINK_NONE: not attached */
 	struct error *err;	 /* why not, where that is no failure of the whole */

@@ -251,8 +251,10 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 		if (resolved == NULL)
 			return error_raise(err, ERROR_TARGET_UNRESOLVED, "%.300s",
 					   hook_text(attach->link.hook));
-		attach->link.resolved = (struct kernel_resolved){ resolved->offset, resolved->dev,
-								  resolved->inode };
+		r = links_take_resolved(resolved, attach->request->arena, &attach->link.resolved,
+					err);
+		if (r < 0)
+			return r;
 		attach->link.has_resolved = true;
 	}
 	r = instance_program_fd(core, instance->id, program->ordinal, &attach->program_fd, err);

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/user.h>
 
 #include "base/error.h"
 #include "base/str.h"
@@ -47,16 +48,81 @@ int instance_follow_links(struct core *core, struct store_tx *tx, const char *id
 	return store_instance_set_state(tx, id, state, NULL, err);
 }
 
+static bool take_place(const Bpfleet__Ipc__ProbePlace *message, struct kernel_place *ret)
+{
+	if (message->n_arguments > KERNEL_ARGUMENTS_MAX)
+		return false;
+	ret->offset = message->offset;
+	ret->semaphore = message->semaphore;
+	ret->spec.n_arguments = (int16_t)message->n_arguments;
+	for (size_t i = 0; i < message->n_arguments; i++) {
+		const Bpfleet__Ipc__ProbeArgument *argument = message->arguments[i];
+
+		/* Programs read there what is in the registers, and nothing beside them. */
+		if (argument->type > 2 || argument->size == 0 || argument->size > 8 ||
+		    (argument->size & (argument->size - 1)) != 0 ||
+		    argument->register_offset % sizeof(unsigned long) != 0 ||
+		    argument->register_offset >= sizeof(struct user_regs_struct))
+			return false;
+		ret->spec.arguments[i].value = argument->value;
+		ret->spec.arguments[i].type = argument->type;
+		ret->spec.arguments[i].reg = (int16_t)argument->register_offset;
+		ret->spec.arguments[i].is_signed = argument->is_signed != 0;
+		ret->spec.arguments[i].shift = (uint8_t)(64 - 8 * argument->size);
+	}
+	return true;
+}
+
+int links_take_resolved(const Bpfleet__Ipc__ResolvedTarget *target, struct arena *arena,
+			struct kernel_resolved *ret, struct error *err)
+{
+	struct kernel_place *places;
+
+	if (target->n_places > KERNEL_PLACES_MAX)
+		return error_raise(err, ERROR_PROTOCOL, "a probe at %zu places", target->n_places);
+	places = arena_alloc(arena, (target->n_places + 1) * sizeof(*places));
+	if (places == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "take the places of a probe");
+	memset(places, 0, (target->n_places + 1) * sizeof(*places));
+	for (size_t i = 0; i < target->n_places; i++) {
+		if (!take_place(target->places[i], &places[i]))
+			return error_raise(err, ERROR_PROTOCOL,
+					   "a probe with impossible arguments");
+	}
+	*ret = (struct kernel_resolved){ target->offset, target->dev, target->inode, places,
+					 target->n_places };
+	return 0;
+}
+
+int links_stored_resolved(const struct store_link *row, struct kernel_resolved *ret,
+			  void **ret_block, struct error *err)
+{
+	struct kernel_place *places = malloc(row->places.size + 1);
+
+	if (places == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "take the places of a probe");
+	if (row->places.size > 0)
+		memcpy(places, row->places.data, row->places.size);
+	*ret = (struct kernel_resolved){ row->resolved_offset, row->resolved_dev,
+					 row->resolved_inode, places,
+					 row->places.size / sizeof(*places) };
+	*ret_block = places;
+	return 0;
+}
+
 int links_open_map(struct core *core, const char *instance, const struct hook *hook, int *ret_fd,
 		   struct error *err)
 {
-	const char *name = kernel_hook_map(hook);
 	_cleanup_free_ struct store_map *map = NULL;
+	bool optional;
+	const char *name = kernel_hook_map(hook, &optional);
 	int r;
 
 	if (name == NULL)
 		return 0;
 	r = store_map_get(core->store, instance, name, &map, err);
+	if (r < 0 && err->code == ERROR_NOT_FOUND && optional)
+		return 0;
 	if (r < 0 && err->code == ERROR_NOT_FOUND)
 		return error_raise(err, ERROR_TARGET_NOT_FOUND,
 				   "the instance has no map '%s', which %.200s needs", name,
@@ -112,8 +178,11 @@ int link_removal_init(struct core *core, const struct store_link *row, struct li
 	if (r < 0)
 		return r;
 	(void)snprintf(ret->id, sizeof(ret->id), "%s", row->id);
-	ret->resolved = (struct kernel_resolved){ row->resolved_offset, row->resolved_dev,
-						  row->resolved_inode };
+	r = links_stored_resolved(row, &ret->resolved, &ret->places, err);
+	if (r < 0) {
+		link_removal_done(ret);
+		return r;
+	}
 	ret->attach = (struct kernel_attach){ .context = &core->kernel,
 					      .hook = ret->hook,
 					      .program_fd = -1 };
@@ -127,6 +196,8 @@ void link_removal_done(struct link_removal *removal)
 	kernel_link_close(&removal->link);
 	hook_free(removal->hook);
 	removal->hook = NULL;
+	free(removal->places);
+	removal->places = NULL;
 }
 
 int link_removal_run(struct kernel_pins *pins, const char *instance, struct link_removal *removal,

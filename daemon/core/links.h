@@ -6,6 +6,7 @@
 #include "bundle/hook.h"
 #include "daemon/core/core.h"
 #include "daemon/core/kernel/hooks.h"
+#include "daemon/ipc/ipc.pb-c.h"
 #include "store/instances.h"
 
 struct arena;
@@ -15,6 +16,16 @@ struct request;
  * HOOK_NOT_ALLOWED. */
 _must_check_ int links_check_program(const struct store_program *program, const struct hook *hook,
 				     struct arena *arena, struct error *err);
+
+/* What front's resolver found, held to its bounds; what it points to is in the arena. Errors:
+ * PROTOCOL, OUT_OF_MEMORY. */
+_must_check_ int links_take_resolved(const Bpfleet__Ipc__ResolvedTarget *target,
+				     struct arena *arena, struct kernel_resolved *ret,
+				     struct error *err);
+/* The same as it was recorded. *ret_block holds what ret points to (free()). Errors: OUT_OF_MEMORY.
+ */
+_must_check_ int links_stored_resolved(const struct store_link *row, struct kernel_resolved *ret,
+				       void **ret_block, struct error *err);
 
 /* Opens the map that a hook needs to be attached; *ret_fd stays if it needs none. Errors:
  * TARGET_NOT_FOUND, and those of instance_map_fd(). */
@@ -36,6 +47,7 @@ struct link_removal {
 	struct kernel_attach attach;
 	struct kernel_link link; /* lease: taken over; else opened from the pin by the worker */
 	struct kernel_resolved resolved;
+	void *places; /* owned: what resolved points to */
 };
 
 /* Prepares the removal of a recorded link: from a lease its fd is taken. Errors: as

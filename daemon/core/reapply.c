@@ -200,9 +200,7 @@ static int plan_links(struct reapply *reapply, struct error *err)
 			struct apply_link *link =
 				&reapply->apply->links[reapply->apply->n_links - 1];
 
-			link->resolved = (struct kernel_resolved){ rows[i].resolved_offset,
-								   rows[i].resolved_dev,
-								   rows[i].resolved_inode };
+			r = links_stored_resolved(&rows[i], &link->resolved, &link->places, err);
 			link->has_resolved = rows[i].resolved_inode != 0;
 		}
 	}

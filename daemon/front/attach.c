@@ -64,10 +64,11 @@ static const char *as_string(struct arena *arena, const ProtobufCBinaryData *byt
 	return arena_strndup(arena, (const char *)bytes->data, bytes->len);
 }
 
-static const char *hook_symbol(struct arena *arena, const Bpfleet__V1__Hook *hook)
+/* A function, or with usdt a probe. */
+static const char *hook_symbol(struct arena *arena, const Bpfleet__V1__Hook *hook, bool usdt)
 {
 	for (size_t i = 0; i < hook->n_options; i++)
-		if (strcmp(hook->options[i]->key, "symbol") == 0)
+		if (strcmp(hook->options[i]->key, usdt ? "probe" : "symbol") == 0)
 			return as_string(arena, &hook->options[i]->value, RESOLVER_SYMBOL_MAX - 1);
 	return NULL;
 }
@@ -76,15 +77,17 @@ static int attach_resolve(struct attach *attach, const Bpfleet__V1__Hook *hook, 
 {
 	struct arena *arena = rpc_call_arena(attach->job.call);
 	const char *path = as_string(arena, &hook->target, PATH_MAX_BYTES);
-	const char *symbol = hook_symbol(arena, hook);
+	const bool usdt = strcmp(hook->kind, "usdt") == 0;
+	const char *symbol = hook_symbol(arena, hook, usdt);
 
 	if (path == NULL || path[0] != '/')
 		return error_raise(err, ERROR_INVALID_HOOK,
-				   "the target of a uprobe is an absolute path");
+				   "the target of a hook in a file is an absolute path");
 	if (symbol == NULL)
-		return error_raise(err, ERROR_INVALID_HOOK,
-				   "a uprobe needs the symbol to attach to: uprobe:PATH:SYMBOL");
-	return resolver_start(attach->job.front->resolver, path, symbol, on_resolved, attach,
+		return error_raise(
+			err, ERROR_INVALID_HOOK,
+			"a hook in a file needs its symbol or probe: uprobe:PATH:SYMBOL");
+	return resolver_start(attach->job.front->resolver, path, symbol, usdt, on_resolved, attach,
 			      &attach->resolving, err);
 }
 

@@ -15,10 +15,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "daemon/resolver/protocol.h"
+#include "proto/arena.h"
 #include "rpc/loop.h"
 
 #define N_AT_ONCE 8
 #define TIMEOUT_NS (2 * NS_PER_SEC)
+#define PLACES_ARENA_MAX ((size_t)1 << 20)
 
 /* Outlives front while threads of it run. */
 struct resolver {
@@ -33,10 +35,13 @@ struct resolving {
 	struct resolver *resolver;
 	char *path;
 	char *symbol;
+	bool usdt;
 	resolver_fn fn; /* loop thread; NULL: cancelled */
 	void *arg;
 	struct error error;
 	Bpfleet__Ipc__ResolvedTarget target;
+	struct resolver_place *places; /* of a USDT probe */
+	struct arena *arena;	       /* the same as messages */
 };
 
 static void resolver_unref(struct resolver *resolver)
@@ -86,6 +91,8 @@ static void resolving_free(struct resolving *resolving)
 		return;
 	free(resolving->path);
 	free(resolving->symbol);
+	free(resolving->places);
+	arena_free(resolving->arena);
 	free(resolving);
 }
 DEFINE_CLEANUP(struct resolving, resolving_free)
@@ -109,7 +116,9 @@ static int open_target(const char *path, struct error *err)
 static int spawn(const struct resolving *resolving, int target_fd, int result_fd, pid_t *ret,
 		 struct error *err)
 {
-	char *argv[] = { resolving->resolver->program, resolving->symbol, NULL };
+	char usdt[] = "--usdt";
+	char *argv[] = { resolving->resolver->program, resolving->usdt ? usdt : resolving->symbol,
+			 resolving->usdt ? resolving->symbol : NULL, NULL };
 	char *envp[] = { NULL };
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
@@ -138,14 +147,13 @@ static int spawn(const struct resolving *resolving, int target_fd, int result_fd
 	return 0;
 }
 
-/* Reads the whole result, or what came before the end or the deadline. */
-static size_t read_result(int fd, struct resolver_result *ret)
+/* Reads size bytes, or what came before the end or the deadline. */
+static size_t read_result(int fd, uint64_t deadline, void *ret, size_t size)
 {
-	uint64_t deadline = clock_monotonic_ns() + TIMEOUT_NS;
 	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
 	size_t done = 0;
 
-	while (done < sizeof(*ret)) {
+	while (done < size) {
 		int ready = poll(&pollfd, 1, clock_poll_ms(deadline));
 		ssize_t n;
 
@@ -153,7 +161,7 @@ static size_t read_result(int fd, struct resolver_result *ret)
 			continue;
 		if (ready <= 0)
 			break;
-		n = read(fd, (char *)ret + done, sizeof(*ret) - done);
+		n = read(fd, (char *)ret + done, size - done);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -197,6 +205,18 @@ static int check_result(const struct resolving *resolving, const struct resolver
 	case RESOLVER_BAD_SYMBOL:
 		return error_raise(err, ERROR_INVALID_HOOK, "'%s' is not SYMBOL[+OFFSET]",
 				   resolving->symbol);
+	case RESOLVER_PROBE_NOT_FOUND:
+		return error_raise(err, ERROR_SYMBOL_NOT_FOUND, "%s has no USDT probe '%s'",
+				   resolving->path, resolving->symbol);
+	case RESOLVER_ARGUMENT_UNSUPPORTED:
+		return error_raise(err, ERROR_KERNEL_UNSUPPORTED,
+				   "an argument of the USDT probe '%s' in %s is where programs "
+				   "cannot look",
+				   resolving->symbol, resolving->path);
+	case RESOLVER_TOO_MANY_PLACES:
+		return error_raise(err, ERROR_LIMIT_EXCEEDED,
+				   "the USDT probe '%s' is at more than %d places of %s",
+				   resolving->symbol, RESOLVER_PLACES_MAX, resolving->path);
 	case RESOLVER_IO:
 		return error_raise_errno(err, ERROR_TARGET_NOT_FOUND, result->sys_errno,
 					 "cannot read %s", resolving->path);
@@ -204,8 +224,57 @@ static int check_result(const struct resolving *resolving, const struct resolver
 	return error_raise(err, ERROR_PROTOCOL, "the resolver answered %u", result->status);
 }
 
+static int take_place(struct resolving *resolving, size_t i, struct error *err)
+{
+	const struct resolver_place *place = &resolving->places[i];
+	Bpfleet__Ipc__ProbePlace *message = arena_alloc(resolving->arena, sizeof(*message));
+
+	if (message != NULL) {
+		bpfleet__ipc__probe_place__init(message);
+		message->arguments =
+			arena_alloc(resolving->arena, RESOLVER_ARGUMENTS_MAX * sizeof(void *));
+	}
+	if (message == NULL || message->arguments == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a probe");
+	message->offset = place->offset;
+	message->semaphore = place->semaphore;
+	for (size_t k = 0; k < place->n_arguments && k < RESOLVER_ARGUMENTS_MAX; k++) {
+		Bpfleet__Ipc__ProbeArgument *argument =
+			arena_alloc(resolving->arena, sizeof(*argument));
+
+		if (argument == NULL)
+			return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a probe");
+		bpfleet__ipc__probe_argument__init(argument);
+		argument->value = place->arguments[k].value;
+		argument->type = place->arguments[k].type;
+		argument->register_offset = place->arguments[k].register_offset;
+		argument->size = place->arguments[k].size;
+		argument->is_signed = place->arguments[k].is_signed != 0;
+		message->arguments[message->n_arguments++] = argument;
+	}
+	resolving->target.places[i] = message;
+	return 0;
+}
+
+static int take_places(struct resolving *resolving, size_t n, struct error *err)
+{
+	int r = 0;
+
+	resolving->arena = arena_new(PLACES_ARENA_MAX);
+	if (resolving->arena != NULL)
+		resolving->target.places = arena_alloc(resolving->arena, n * sizeof(void *));
+	if (resolving->target.places == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a probe");
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = take_place(resolving, i, err);
+	resolving->target.n_places = n;
+	return r;
+}
+
 static int resolve(struct resolving *resolving, struct error *err)
 {
+	const uint64_t deadline = clock_monotonic_ns() + TIMEOUT_NS;
+	size_t n_places, n_bytes = 0;
 	_cleanup_close_ int target_fd = open_target(resolving->path, err);
 	struct resolver_result result = { 0 };
 	_cleanup_close_ int read_fd = -1;
@@ -223,12 +292,21 @@ static int resolve(struct resolving *resolving, struct error *err)
 	(void)close(ends[1]);
 	if (r < 0)
 		return r;
-	n = read_result(read_fd, &result);
+	n = read_result(read_fd, deadline, &result, sizeof(result));
+	n_places = n == sizeof(result) && resolving->usdt ? result.n_places : 0;
+	if (n_places > 0 && n_places <= RESOLVER_PLACES_MAX) {
+		resolving->places = calloc(n_places, sizeof(*resolving->places));
+		n_bytes = n_places * sizeof(*resolving->places);
+		if (resolving->places == NULL ||
+		    read_result(read_fd, deadline, resolving->places, n_bytes) != n_bytes)
+			n = 0;
+	}
 	/* It has said what it has to say, or has had its time. */
 	(void)kill(pid, SIGKILL);
 	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		continue;
-	if (n != sizeof(result) || result.protocol != RESOLVER_PROTOCOL)
+	if (n != sizeof(result) || result.protocol != RESOLVER_PROTOCOL ||
+	    n_places > RESOLVER_PLACES_MAX)
 		return error_raise(err, ERROR_TARGET_NOT_FOUND,
 				   "%s could not be searched within the resolver's limits",
 				   resolving->path);
@@ -238,7 +316,7 @@ static int resolve(struct resolving *resolving, struct error *err)
 	resolving->target.offset = result.offset;
 	resolving->target.dev = result.dev;
 	resolving->target.inode = result.inode;
-	return 0;
+	return n_places > 0 ? take_places(resolving, n_places, err) : 0;
 }
 
 /* On the loop. */
@@ -289,8 +367,8 @@ static int thread_start(struct resolving *resolving)
 	return r;
 }
 
-int resolver_start(struct resolver *resolver, const char *path, const char *symbol, resolver_fn fn,
-		   void *arg, struct resolving **ret, struct error *err)
+int resolver_start(struct resolver *resolver, const char *path, const char *symbol, bool usdt,
+		   resolver_fn fn, void *arg, struct resolving **ret, struct error *err)
 {
 	_cleanup_(resolving_freep) struct resolving *resolving = calloc(1, sizeof(*resolving));
 	int r;
@@ -299,6 +377,7 @@ int resolver_start(struct resolver *resolver, const char *path, const char *symb
 		*resolving = (struct resolving){ .resolver = resolver,
 						 .path = strdup(path),
 						 .symbol = strdup(symbol),
+						 .usdt = usdt,
 						 .fn = fn,
 						 .arg = arg };
 		bpfleet__ipc__resolved_target__init(&resolving->target);

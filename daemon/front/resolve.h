@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
@@ -26,12 +27,13 @@ void resolver_free(struct resolver *resolver);
 DEFINE_CLEANUP(struct resolver, resolver_free)
 
 /*
- * Resolves `symbol` ("malloc", "main+0x10") in the regular file at path; fn is called once, later,
- * unless resolver_cancel() comes first. Errors here: RATE_LIMITED (too many at once),
- * OUT_OF_MEMORY; by fn: TARGET_NOT_FOUND, SYMBOL_NOT_FOUND, INVALID_ARGUMENT, UNAVAILABLE.
+ * Resolves `symbol` ("malloc", "main+0x10"; with usdt "PROVIDER:NAME") in the regular file at path;
+ * fn is called once, later, unless resolver_cancel() comes first. Errors here: RATE_LIMITED (too
+ * many at once), OUT_OF_MEMORY; by fn: TARGET_NOT_FOUND, SYMBOL_NOT_FOUND, INVALID_ARGUMENT,
+ * UNAVAILABLE.
  */
 _must_check_ int resolver_start(struct resolver *resolver, const char *path, const char *symbol,
-				resolver_fn fn, void *arg, struct resolving **ret,
+				bool usdt, resolver_fn fn, void *arg, struct resolving **ret,
 				struct error *err);
 /* fn will not be called. Only before it was. */
 void resolver_cancel(struct resolving *resolving);

@@ -1,4 +1,4 @@
-/* The file that bpfleet-resolver reads is a stranger's: any bytes, three symbols. */
+/* The file that bpfleet-resolver reads is a stranger's: any bytes, three symbols and a probe. */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdlib.h>
@@ -25,6 +25,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		if (result.status != RESOLVER_OK && (result.offset != 0 || result.inode != 0))
 			abort();
+	}
+	{
+		static struct resolver_places places;
+		struct resolver_result result;
+
+		resolver_resolve_usdt(fd, "demo:all", &result, &places);
+		for (size_t i = 0; i < places.n; i++) {
+			if (places.places[i].offset >= size || places.places[i].semaphore >= size ||
+			    places.places[i].n_arguments > RESOLVER_ARGUMENTS_MAX)
+				abort();
+		}
 	}
 	(void)close(fd);
 	return 0;

@@ -1,6 +1,8 @@
 /* bpfleet-resolver: looks up one symbol in the file on fd 0, locked in before it reads a byte of
  * it. */
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -38,18 +40,30 @@ static int lock_in(struct error *err)
 
 int main(int argc, char **argv)
 {
+	static struct resolver_places places;
 	struct resolver_result result;
+	const bool usdt = argc == 3 && strcmp(argv[1], "--usdt") == 0;
+	size_t size;
 	struct error err = { 0 };
 
 	log_init("bpfleet-resolver", LOG_LEVEL_ERROR);
-	if (argc != 2) {
-		(void)fputs("usage: bpfleet-resolver SYMBOL[+OFFSET] <BINARY >RESULT\n", stderr);
+	if (argc != 2 && !usdt) {
+		(void)fputs("usage: bpfleet-resolver SYMBOL[+OFFSET] <BINARY >RESULT\n"
+			    "       bpfleet-resolver --usdt PROVIDER:NAME <BINARY >RESULT\n",
+			    stderr);
 		return 2;
 	}
 	if (lock_in(&err) < 0) {
 		log_error(LOG_LEVEL_ERROR, &err, "lock in");
 		return 1;
 	}
-	resolver_resolve(0, argv[1], &result);
-	return write(1, &result, sizeof(result)) == (ssize_t)sizeof(result) ? 0 : 1;
+	if (usdt)
+		resolver_resolve_usdt(0, argv[2], &result, &places);
+	else
+		resolver_resolve(0, argv[1], &result);
+	if (write(1, &result, sizeof(result)) != (ssize_t)sizeof(result))
+		return 1;
+	/* All of them fit into the pipe. */
+	size = places.n * sizeof(places.places[0]);
+	return size == 0 || write(1, places.places, size) == (ssize_t)size ? 0 : 1;
 }

@@ -10,18 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/str.h"
-
-#if defined(__x86_64__)
-#define MACHINE EM_X86_64
-#elif defined(__aarch64__)
-#define MACHINE EM_AARCH64
-#elif defined(__riscv)
-#define MACHINE EM_RISCV
-#elif defined(__s390x__)
-#define MACHINE EM_S390
-#elif defined(__powerpc64__)
-#define MACHINE EM_PPC64
-#endif
+#include "daemon/resolver/elf.h"
 
 #define VERSION_HIDDEN 0x8000
 #define VERSION_INDEX 0x7fff
@@ -35,12 +24,6 @@ struct search {
 	bool found, ambiguous, indirect, local;
 	uint64_t address, size;
 };
-
-static void elf_done(Elf **elf)
-{
-	if (*elf != NULL)
-		(void)elf_end(*elf);
-}
 
 enum resolver_status resolver_parse(const char *text, struct resolver_symbol *ret)
 {
@@ -199,38 +182,6 @@ static enum resolver_status visit(struct search *s, unsigned int type)
 	return RESOLVER_OK;
 }
 
-/* elf(5), program headers: the segment that maps an address of code gives the place in the file. */
-static enum resolver_status to_offset(Elf *elf, uint64_t address, uint64_t file_size, uint64_t *ret)
-{
-	size_t n;
-
-	if (elf_getphdrnum(elf, &n) != 0)
-		return RESOLVER_MALFORMED;
-	for (size_t i = 0; i < n && i <= INT32_MAX; i++) {
-		GElf_Phdr p;
-
-		if (gelf_getphdr(elf, (int)i, &p) == NULL)
-			return RESOLVER_MALFORMED;
-		if (p.p_type != PT_LOAD || (p.p_flags & PF_X) == 0 || address < p.p_vaddr ||
-		    address - p.p_vaddr >= p.p_filesz)
-			continue;
-		if (p.p_offset > file_size || address - p.p_vaddr >= file_size - p.p_offset)
-			return RESOLVER_MALFORMED;
-		*ret = address - p.p_vaddr + p.p_offset;
-		return RESOLVER_OK;
-	}
-	return RESOLVER_NOT_EXECUTABLE;
-}
-
-static bool is_ours(Elf *elf)
-{
-	GElf_Ehdr header;
-
-	return elf_kind(elf) == ELF_K_ELF && gelf_getehdr(elf, &header) != NULL &&
-	       header.e_machine == MACHINE && header.e_ident[EI_CLASS] == ELFCLASS64 &&
-	       (header.e_type == ET_EXEC || header.e_type == ET_DYN);
-}
-
 static enum resolver_status find(int fd, const struct resolver_symbol *wanted, uint64_t file_size,
 				 struct resolver_result *result)
 {
@@ -239,8 +190,8 @@ static enum resolver_status find(int fd, const struct resolver_symbol *wanted, u
 	_cleanup_(elf_done) Elf *elf = NULL;
 	struct search s = { .wanted = wanted };
 
-	if (elf_version(EV_CURRENT) == EV_NONE || (elf = elf_begin(fd, ELF_C_READ, NULL)) == NULL ||
-	    !is_ours(elf))
+	elf = elf_open(fd);
+	if (elf == NULL)
 		return RESOLVER_NOT_ELF;
 	s.elf = elf;
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
@@ -258,7 +209,7 @@ static enum resolver_status find(int fd, const struct resolver_symbol *wanted, u
 	if ((s.size > 0 && wanted->offset >= s.size) || s.address > UINT64_MAX - wanted->offset)
 		return RESOLVER_OFFSET_OUTSIDE;
 	result->size_bytes = s.size;
-	return to_offset(elf, s.address + wanted->offset, file_size, &result->offset);
+	return elf_offset(elf, s.address + wanted->offset, PF_X, file_size, &result->offset);
 }
 
 void resolver_resolve(int fd, const char *symbol, struct resolver_result *ret)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,8 +32,10 @@ static int open_fixture(const char *name)
 	return fd;
 }
 
-/* Runs the real program, locked in as it is, and returns what it printed. */
-static struct resolver_result run(int target, const char *symbol)
+static struct resolver_places places;
+
+/* Runs the real program, locked in as it is, and returns what it printed; the places aside. */
+static struct resolver_result run_as(int target, const char *option, const char *symbol)
 {
 	struct resolver_result result = { 0 };
 	int pair[2], status;
@@ -44,16 +47,33 @@ static struct resolver_result run(int target, const char *symbol)
 	if (pid == 0) {
 		if (dup2(target, 0) < 0 || dup2(pair[1], 1) < 0)
 			_exit(98);
-		(void)execl(program, program, symbol, NULL);
+		(void)execl(program, program, option != NULL ? option : symbol,
+			    option != NULL ? symbol : NULL, NULL);
 		_exit(99);
 	}
 	(void)close(pair[1]);
 	assert_int_equal(read(pair[0], &result, sizeof(result)), sizeof(result));
+	places.n = result.n_places;
+	assert_true(places.n <= RESOLVER_PLACES_MAX);
+	assert_int_equal(read(pair[0], places.places, sizeof(places.places)),
+			 places.n * sizeof(places.places[0]));
 	(void)close(pair[0]);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	assert_int_equal(result.protocol, RESOLVER_PROTOCOL);
 	return result;
+}
+
+static struct resolver_result run(int target, const char *symbol)
+{
+	return run_as(target, NULL, symbol);
+}
+
+static struct resolver_result resolve_usdt(const char *fixture, const char *probe)
+{
+	_cleanup_close_ int fd = open_fixture(fixture);
+
+	return run_as(fd, "--usdt", probe);
 }
 
 static struct resolver_result resolve(const char *fixture, const char *symbol)
@@ -111,6 +131,83 @@ static void functions_are_found_where_binutils_see_them(void **state)
 		assert_int_equal(resolve(names[i], "hidden_helper").offset,
 				 offset_by_binutils(names[i], "hidden_helper", ""));
 	}
+}
+
+static void probes_are_found_with_their_semaphores(void **state)
+{
+	static const char *const names[] = { "target-probes", "target-probes-fixed" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		assert_int_equal(resolve_usdt(names[i], "demo:none").status, RESOLVER_OK);
+		assert_int_equal(places.n, 1);
+		assert_int_equal(resolve_usdt(names[i], "demo:counted").status, RESOLVER_OK);
+		assert_int_equal(places.n, 1);
+		assert_true(places.places[0].semaphore > 0);
+		assert_int_equal(places.places[0].n_arguments, 1);
+		assert_int_equal(places.places[0].arguments[0].type, RESOLVER_ARGUMENT_CONSTANT);
+		assert_int_equal(places.places[0].arguments[0].value, 3);
+	}
+}
+
+#if defined(__x86_64__)
+static void the_arguments_of_a_probe_are_where_its_note_says(void **state)
+{
+	/* Offsets in struct pt_regs, as <sys/user.h> has its registers. */
+	static const struct resolver_argument expected[] = {
+		{ 0, RESOLVER_ARGUMENT_REGISTER, offsetof(struct user_regs_struct, rdi), 8, 0 },
+		{ 0, RESOLVER_ARGUMENT_REGISTER, offsetof(struct user_regs_struct, rcx), 4, 1 },
+		{ 0, RESOLVER_ARGUMENT_REGISTER, offsetof(struct user_regs_struct, rax), 2, 0 },
+		{ 0, RESOLVER_ARGUMENT_REGISTER, offsetof(struct user_regs_struct, rdx), 1, 1 },
+		{ (uint64_t)-9, RESOLVER_ARGUMENT_CONSTANT, 0, 8, 0 },
+		{ (uint64_t)-20, RESOLVER_ARGUMENT_MEMORY, offsetof(struct user_regs_struct, rbp),
+		  4, 1 },
+		{ 0, RESOLVER_ARGUMENT_MEMORY, offsetof(struct user_regs_struct, rsi), 8, 0 },
+		{ 16, RESOLVER_ARGUMENT_MEMORY, offsetof(struct user_regs_struct, r12), 4, 0 },
+	};
+
+	(void)state;
+	assert_int_equal(resolve_usdt("target-probes", "demo:all").status, RESOLVER_OK);
+	assert_int_equal(places.places[0].n_arguments, ARRAY_SIZE(expected));
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		const struct resolver_argument *found = &places.places[0].arguments[i];
+
+		assert_int_equal(found->type, expected[i].type);
+		assert_true(found->value == expected[i].value);
+		assert_int_equal(found->register_offset, expected[i].register_offset);
+		assert_int_equal(found->size, expected[i].size);
+		assert_int_equal(found->is_signed, expected[i].is_signed);
+	}
+}
+#endif
+
+static void probes_that_programs_cannot_read_are_refused(void **state)
+{
+	static const struct {
+		const char *probe;
+		enum resolver_status status;
+	} rows[] = {
+		{ "demo:indexed", RESOLVER_ARGUMENT_UNSUPPORTED },
+		{ "demo:global", RESOLVER_ARGUMENT_UNSUPPORTED },
+		{ "demo:odd", RESOLVER_ARGUMENT_UNSUPPORTED },
+		{ "demo:many", RESOLVER_ARGUMENT_UNSUPPORTED },
+		{ "demo:outside", RESOLVER_NOT_EXECUTABLE },
+		{ "demo:nothing", RESOLVER_PROBE_NOT_FOUND },
+		{ "demo", RESOLVER_PROBE_NOT_FOUND },
+		{ "other:all", RESOLVER_PROBE_NOT_FOUND },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct resolver_result r = resolve_usdt("target-probes", rows[i].probe);
+
+		if (r.status != rows[i].status)
+			fail_msg("%s: %u", rows[i].probe, r.status);
+		assert_int_equal(places.n, 0);
+		assert_int_equal(r.inode, 0);
+	}
+	assert_int_equal(resolve_usdt("target-pie", "demo:all").status, RESOLVER_PROBE_NOT_FOUND);
+	assert_int_equal(resolve_usdt("done", "demo:all").status, RESOLVER_NOT_ELF);
 }
 
 static void an_offset_stays_within_its_function(void **state)
@@ -282,6 +379,11 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(functions_are_found_where_binutils_see_them),
+		cmocka_unit_test(probes_are_found_with_their_semaphores),
+#if defined(__x86_64__)
+		cmocka_unit_test(the_arguments_of_a_probe_are_where_its_note_says),
+#endif
+		cmocka_unit_test(probes_that_programs_cannot_read_are_refused),
 		cmocka_unit_test(an_offset_stays_within_its_function),
 		cmocka_unit_test(a_version_picks_one_of_several),
 		cmocka_unit_test(the_c_library_is_read_whole),

@@ -44,7 +44,7 @@ extern const struct hook_ops hook_cgroup_skb;
 extern const struct hook_ops hook_tracepoint;
 extern const struct hook_ops hook_raw_tp;
 extern const struct hook_ops hook_tp_btf;
-extern const struct hook_ops hook_uprobe, hook_uretprobe;
+extern const struct hook_ops hook_uprobe, hook_uretprobe, hook_usdt;
 extern const struct hook_ops hook_kprobe, hook_kretprobe, hook_ksyscall, hook_kretsyscall;
 extern const struct hook_ops hook_kprobe_multi, hook_kretprobe_multi;
 extern const struct hook_ops hook_fentry, hook_fexit, hook_fmod_ret, hook_lsm;

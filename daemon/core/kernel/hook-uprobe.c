@@ -1,8 +1,12 @@
 #define _GNU_SOURCE
-/* uprobe, uretprobe: a uprobe_multi link at one offset of a file that core opens itself. */
+/*
+ * uprobe, uretprobe, usdt: a uprobe_multi link at the places that were found in a file, which core
+ * opens itself.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,15 +52,114 @@ static int pid_of(const struct kernel_attach *attach, uint32_t *ret, struct erro
 	return 0;
 }
 
+/*
+ * The entry of a program's table that describes a place, new if none does yet. Entry 0 stays what
+ * it is: no arguments. Entries are shared and never freed, so that no running program loses its
+ * own.
+ */
+static int find_spec(int map_fd, const struct kernel_probe_spec *spec, __u64 *ret,
+		     struct error *err)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	const struct kernel_probe_spec none = { 0 };
+	struct kernel_probe_spec found;
+	uint32_t i = 0;
+	int r = 0;
+
+	if (map_fd < 0 || memcmp(spec, &none, sizeof(none)) == 0) {
+		*ret = 0;
+		return 0;
+	}
+	(void)pthread_mutex_lock(&lock);
+	do {
+		i++;
+		r = bpf_map_lookup_elem(map_fd, &i, &found) < 0 ? -errno : 0;
+	} while (r == 0 && memcmp(&found, spec, sizeof(*spec)) != 0 &&
+		 memcmp(&found, &none, sizeof(none)) != 0);
+	if (r == 0 && memcmp(&found, spec, sizeof(*spec)) != 0)
+		r = bpf_map_update_elem(map_fd, &i, spec, BPF_ANY) < 0 ? -errno : 0;
+	(void)pthread_mutex_unlock(&lock);
+	if (r == -ENOENT)
+		return error_raise(
+			err, ERROR_LIMIT_EXCEEDED,
+			"the program has seen %u probes with different arguments and has "
+			"no room for more (BPF_USDT_MAX_SPEC_CNT)",
+			i);
+	if (r < 0)
+		return error_raise_errno(err, ERROR_KERNEL_REFUSED, -r,
+					 "cannot describe the probe to the program");
+	*ret = i;
+	return 0;
+}
+
+/* The program's table must hold what we write into it. */
+static int check_table(int map_fd, struct error *err)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+
+	if (map_fd < 0 ||
+	    (bpf_map_get_info_by_fd(map_fd, &info, &size) == 0 && info.type == BPF_MAP_TYPE_ARRAY &&
+	     info.value_size == sizeof(struct kernel_probe_spec)))
+		return 0;
+	return error_raise(err, ERROR_INVALID_HOOK,
+			   "the program's map __bpf_usdt_specs is not that of usdt.bpf.h");
+}
+
+static int create(const struct kernel_attach *attach, const struct kernel_place *places, size_t n,
+		  struct bpf_link_create_opts *opts, int *ret_fd, struct error *err)
+{
+	const bool is_probe = hook_kind(attach->hook) == HOOK_USDT;
+	_cleanup_free_ unsigned long *offsets = calloc(n, sizeof(*offsets));
+	_cleanup_free_ unsigned long *semaphores = calloc(n, sizeof(*semaphores));
+	_cleanup_free_ __u64 *cookies = calloc(n, sizeof(*cookies));
+	int r = 0, fd;
+
+	if (offsets == NULL || semaphores == NULL || cookies == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot hold the places of a probe");
+	if (is_probe)
+		r = check_table(attach->target_fd, err);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		offsets[i] = places[i].offset;
+		semaphores[i] = places[i].semaphore;
+		if (is_probe)
+			r = find_spec(attach->target_fd, &places[i].spec, &cookies[i], err);
+	}
+	if (r < 0)
+		return r;
+	opts->uprobe_multi.offsets = offsets;
+	opts->uprobe_multi.ref_ctr_offsets = semaphores;
+	opts->uprobe_multi.cookies = cookies;
+	opts->uprobe_multi.cnt = (uint32_t)n;
+	if (hook_kind(attach->hook) == HOOK_URETPROBE)
+		opts->uprobe_multi.flags = BPF_F_UPROBE_MULTI_RETURN;
+	fd = bpf_link_create(attach->program_fd, 0, BPF_TRACE_UPROBE_MULTI, opts);
+	if (fd >= 0) {
+		*ret_fd = fd;
+		return 0;
+	}
+	if (errno == ESRCH)
+		return error_raise(err, ERROR_TARGET_NOT_FOUND, "there is no process %u",
+				   opts->uprobe_multi.pid);
+	if (errno == EINVAL)
+		return error_raise_errno(
+			err, ERROR_KERNEL_UNSUPPORTED, errno,
+			"the kernel takes no uprobe at offset 0x%lx (before Linux 6.6 "
+			"none at all)",
+			offsets[0]);
+	return hook_raise_attach(attach, errno, err);
+}
+
 static int attach_uprobe(const struct kernel_attach *attach, int *ret_fd, struct error *err)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts);
+	const struct kernel_resolved *resolved = attach->resolved;
+	struct kernel_place function = { 0 };
 	_cleanup_close_ int target = -1;
-	unsigned long offset;
 	char path[64];
-	int fd, r;
+	int r;
 
-	if (attach->resolved == NULL)
+	if (resolved == NULL || (hook_kind(attach->hook) == HOOK_USDT && resolved->n_places == 0))
 		return error_raise(err, ERROR_INVALID_HOOK, "the symbol was not resolved");
 	r = open_target(attach, &target, err);
 	if (r == 0)
@@ -65,27 +168,11 @@ static int attach_uprobe(const struct kernel_attach *attach, int *ret_fd, struct
 		return r;
 	/* The path that the kernel gets leads to the very file that was compared. */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
-	offset = (unsigned long)attach->resolved->offset;
 	opts.uprobe_multi.path = path;
-	opts.uprobe_multi.offsets = &offset;
-	opts.uprobe_multi.cnt = 1;
-	if (hook_kind(attach->hook) == HOOK_URETPROBE)
-		opts.uprobe_multi.flags = BPF_F_UPROBE_MULTI_RETURN;
-	fd = bpf_link_create(attach->program_fd, 0, BPF_TRACE_UPROBE_MULTI, &opts);
-	if (fd >= 0) {
-		*ret_fd = fd;
-		return 0;
-	}
-	if (errno == ESRCH)
-		return error_raise(err, ERROR_TARGET_NOT_FOUND, "there is no process %u",
-				   opts.uprobe_multi.pid);
-	if (errno == EINVAL)
-		return error_raise_errno(
-			err, ERROR_KERNEL_UNSUPPORTED, errno,
-			"the kernel takes no uprobe at offset 0x%lx (before Linux 6.6 "
-			"none at all)",
-			offset);
-	return hook_raise_attach(attach, errno, err);
+	function.offset = resolved->offset;
+	if (hook_kind(attach->hook) == HOOK_USDT)
+		return create(attach, resolved->places, resolved->n_places, &opts, ret_fd, err);
+	return create(attach, &function, 1, &opts, ret_fd, err);
 }
 
 static int compare_uprobe(const struct kernel_attach *attach, int link_fd,
@@ -96,13 +183,15 @@ static int compare_uprobe(const struct kernel_attach *attach, int link_fd,
 	_cleanup_free_ char *path = NULL;
 	struct bpf_link_info named = { 0 };
 	uint32_t size = sizeof(named), pid;
-	size_t n;
+	size_t n, n_places = 1;
 	int r;
 
 	(void)info;
 	r = pid_of(attach, &pid, err);
 	if (r < 0)
 		return r;
+	if (attach->resolved != NULL && attach->resolved->n_places > 0)
+		n_places = attach->resolved->n_places;
 	path = calloc(1, PATH_MAX);
 	if (path == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot hold a path");
@@ -118,7 +207,7 @@ static int compare_uprobe(const struct kernel_attach *attach, int link_fd,
 	if (n >= sizeof(deleted) && strcmp(path + n - (sizeof(deleted) - 1), deleted) == 0)
 		hook_differs(view, KERNEL_LINK_TARGET_GONE, "the file %.100s was removed",
 			     hook_target(attach->hook));
-	else if (named.uprobe_multi.count != 1 || named.uprobe_multi.pid != pid)
+	else if (named.uprobe_multi.count != n_places || named.uprobe_multi.pid != pid)
 		hook_differs(view, KERNEL_LINK_DRIFTED, "it is on %u places of process %u",
 			     named.uprobe_multi.count, named.uprobe_multi.pid);
 	return 0;
@@ -160,3 +249,4 @@ static void probe_uprobe(struct kernel_support *ret)
 
 UPROBE(uprobe);
 UPROBE(uretprobe);
+UPROBE(usdt);

@@ -18,6 +18,7 @@ static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_TP_BTF] = &hook_tp_btf,
 	[HOOK_UPROBE] = &hook_uprobe,
 	[HOOK_URETPROBE] = &hook_uretprobe,
+	[HOOK_USDT] = &hook_usdt,
 	[HOOK_KPROBE] = &hook_kprobe,
 	[HOOK_KRETPROBE] = &hook_kretprobe,
 	[HOOK_KSYSCALL] = &hook_ksyscall,
@@ -42,8 +43,11 @@ static const struct hook_ops *ops_of(const struct kernel_attach *attach)
 	return kinds[hook_kind(attach->hook)];
 }
 
-const char *kernel_hook_map(const struct hook *hook)
+const char *kernel_hook_map(const struct hook *hook, bool *ret_optional)
 {
+	*ret_optional = hook_kind(hook) == HOOK_USDT;
+	if (hook_kind(hook) == HOOK_USDT)
+		return "__bpf_usdt_specs";
 	return hook_kind(hook) == HOOK_ITER ? hook_option(hook, "map") : NULL;
 }
 

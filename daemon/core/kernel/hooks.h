@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,11 +31,39 @@ struct kernel_context {
 	struct order *order;
 };
 
-/* What the resolver found for a uprobe; core opens the file itself and compares. */
+#define KERNEL_ARGUMENTS_MAX 12
+#define KERNEL_PLACES_MAX 128
+
+/* Where the arguments of a USDT probe are at one place, as programs expect it (struct
+ * __bpf_usdt_spec of libbpf's usdt.bpf.h, which is part of compiled programs and so stays). */
+struct kernel_probe_spec {
+	struct {
+		uint64_t value;
+		uint32_t type; /* 0 the value, 1 a register, 2 memory at register plus value */
+		int16_t reg;   /* offset in struct pt_regs */
+		uint8_t is_signed;
+		uint8_t shift; /* 64 less the bits of the argument */
+	} arguments[KERNEL_ARGUMENTS_MAX];
+	uint64_t cookie;
+	int16_t n_arguments;
+	uint8_t padding[6];
+};
+
+/* A place of a USDT probe. No padding, so that it can be stored as bytes. */
+struct kernel_place {
+	uint64_t offset;    /* in the file */
+	uint64_t semaphore; /* in the file; 0: none */
+	struct kernel_probe_spec spec;
+};
+static_assert(sizeof(struct kernel_place) == 16 + 208, "as programs and the store have it");
+
+/* What the resolver found in a file; core opens the file itself and compares. */
 struct kernel_resolved {
-	uint64_t offset;
+	uint64_t offset; /* of a function */
 	uint64_t dev;
 	uint64_t inode;
+	const struct kernel_place *places; /* of a USDT probe */
+	size_t n_places;
 };
 
 /* What shall be attached, or is believed to be. Everything borrowed. */
@@ -46,7 +75,7 @@ struct kernel_attach {
 	uint32_t program_id; /* kernel's */
 	/* Of a hook in a file, to attach; may be NULL otherwise. */
 	const struct kernel_resolved *resolved;
-	int target_fd; /* the map that kernel_hook_map() names; to attach */
+	int target_fd; /* the map that kernel_hook_map() names, -1: none; to attach */
 };
 
 /* How a program hangs in the kernel. */
@@ -63,8 +92,9 @@ struct kernel_link {
 
 #define KERNEL_LINK_NONE ((struct kernel_link){ .fd = -1 })
 
-/* The map of the instance that a hook needs to be attached; NULL: none. */
-const char *kernel_hook_map(const struct hook *hook);
+/* The map of the instance that a hook needs to be attached; NULL: none. With *ret_optional it does
+ * without one. */
+const char *kernel_hook_map(const struct hook *hook, bool *ret_optional);
 
 /* Whether there is such a kind, and programs of this type (enum bpf_prog_type) may be attached to
  * it. Errors: INVALID_HOOK. */
