@@ -175,6 +175,13 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.options = { { "cgroup", HOOK_FORM_PATH, NULL }, { "map", HOOK_FORM_MAP, NULL }, { "pid", HOOK_FORM_PID, NULL } },
 		.usage = "iter:WHAT[,cgroup=/PATH][,map=NAME][,pid=N]",
 	},
+	[HOOK_STRUCT_OPS] = {
+		.name = "struct_ops",
+		.program_type = "struct_ops",
+		.target = "MAP",
+		.target_form = HOOK_FORM_MAP,
+		.usage = "struct_ops:MAP",
+	},
 };
 
 const struct hook_kind_info *hook_kind_info(enum hook_kind kind)

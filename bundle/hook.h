@@ -38,6 +38,7 @@ enum hook_kind {
 	HOOK_LSM,
 	HOOK_PERF_EVENT,
 	HOOK_ITER,
+	HOOK_STRUCT_OPS,
 	HOOK_N_KINDS,
 };
 

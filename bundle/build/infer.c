@@ -112,6 +112,8 @@ static const struct {
 	{ "raw_tp.w", true, "raw_tp:%s" },
 	{ "raw_tracepoint.w", true, "raw_tp:%s" },
 	{ "perf_event", false, "perf_event:*" },
+	{ "struct_ops", true, "struct_ops:*" },
+	{ "struct_ops", false, "struct_ops:*" },
 	{ "usdt", true, "usdt:%s" },
 	{ "usdt.s", true, "usdt:%s" },
 	{ "usdt", false, "usdt:*" },

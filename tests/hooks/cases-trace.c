@@ -2,18 +2,23 @@
 #define _GNU_SOURCE
 #include "tests/hooks/matrix.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "daemon/core/kernel/test-fixture.h"
 
 #define ON_FPROBE (ON_6_12 | ON_7)
 
@@ -94,6 +99,34 @@ static void fire_test_runs(unsigned int n)
 		assert_int_equal(bpf_prog_test_run_opts(test_program, &opts), 0);
 }
 
+static int connection = -1;
+
+/* A TCP connection to ourselves, over v0. */
+static void prepare_connection(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET,
+				       .sin_addr.s_addr = htonl(0x0a4d0001) };
+	socklen_t size = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	place_command("ip link set lo up");
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, size), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+	assert_int_equal(connect(connection, (struct sockaddr *)&address, size), 0);
+}
+
+/* Chooses the congestion control, which is not there any more when it was detached. */
+static void fire_choices(unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		assert_int_equal(setsockopt(connection, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), 0);
+		(void)setsockopt(connection, IPPROTO_TCP, TCP_CONGESTION, "bpf_matrix", 10);
+	}
+	assert_int_equal(setsockopt(connection, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), 0);
+}
+
 #define CASE(the_name, the_program, the_hook, the_fire, the_must, ...)                         \
 	{                                                                                      \
 		.name = the_name, .object = "trace", .program = the_program, .hook = the_hook, \
@@ -132,6 +165,15 @@ static const struct hook_case cases[] = {
 	     ON_ALL, .minimum = 1),
 	CASE("perf_event:cycles", "on_sample", "perf_event:cycles,freq=1000", fire_time, 0,
 	     .minimum = 1),
+	{
+		.name = "struct_ops",
+		.object = "congestion",
+		.program = "cc_init",
+		.hook = "struct_ops:matrix_cc",
+		.prepare = prepare_connection,
+		.fire = fire_choices,
+		.must = ON_HOST | ON_6_12 | ON_7,
+	},
 	CASE("iter", "on_iter", "iter:task", NULL, ON_ALL, .pattern = "iter:task"),
 	CASE("iter,pid=", "on_iter", "iter:task,pid={pid}", NULL, ON_HOST | ON_6_12 | ON_7,
 	     .pattern = "iter:task"),

@@ -222,7 +222,8 @@ static struct hook *make_hook(void)
 
 /* ---- one case */
 
-/* Only the row's program is loaded, and the spare one that stands for the others. */
+/* Only the row's program is loaded, and the spare one that stands for the others; of a table of
+ * functions, all. */
 static void choose_program(struct fixture *fixture, const char *pattern)
 {
 	Bpfleet__V1__Manifest *manifest = fixture->bundle.manifest;
@@ -232,7 +233,8 @@ static void choose_program(struct fixture *fixture, const char *pattern)
 	for (size_t i = 0; i < manifest->n_programs; i++) {
 		Bpfleet__V1__ProgramSpec *spec = manifest->programs[i];
 
-		if (strcmp(spec->name, current.row->program) == 0)
+		if (strcmp(spec->name, current.row->program) == 0 ||
+		    strcmp(spec->type, "struct_ops") == 0)
 			continue;
 		spec->need = BPFLEET__V1__NEED__NEED_FALLBACK;
 		spec->fallback_group = (char *)(uintptr_t) "others";
@@ -324,6 +326,8 @@ static int live(struct fixture *fixture, const struct hook *hook, struct error *
 		.context = &context, .hook = hook, .link = "link1", .resolved = &resolved
 	};
 	const struct kernel_program *program;
+	const char *map_name;
+	bool optional;
 	int r;
 
 	r = load(fixture, &object, err);
@@ -332,6 +336,8 @@ static int live(struct fixture *fixture, const struct hook *hook, struct error *
 	program = object_program(object, current.row->program);
 	attach.program_fd = program->fd;
 	attach.program_id = program->id;
+	map_name = kernel_hook_map(hook, &optional);
+	attach.target_fd = map_name != NULL ? object_map(object, map_name)->fd : -1;
 	if (current.row->function != NULL)
 		resolved.offset = offset_of(current.row->function);
 	if (kernel_hook_check(hook, program->type, err) < 0)

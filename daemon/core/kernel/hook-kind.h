@@ -21,6 +21,8 @@ struct hook_ops {
 	/* The program is bound when it is loaded: to the positional argument, or else the target.
 	 */
 	bool bound;
+	/* The link holds a map (kernel_hook_map()), and no program. */
+	bool is_of_map;
 	/* BPF_LINK_DETACH works; of the others the last reference is what holds them. */
 	bool detachable;
 	/* fd of the new link; see kernel_attach(). */
@@ -48,7 +50,7 @@ extern const struct hook_ops hook_uprobe, hook_uretprobe, hook_usdt;
 extern const struct hook_ops hook_kprobe, hook_kretprobe, hook_ksyscall, hook_kretsyscall;
 extern const struct hook_ops hook_kprobe_multi, hook_kretprobe_multi;
 extern const struct hook_ops hook_fentry, hook_fexit, hook_fmod_ret, hook_lsm;
-extern const struct hook_ops hook_perf_event, hook_iter;
+extern const struct hook_ops hook_perf_event, hook_iter, hook_struct_ops;
 
 const struct hook_ops *hook_ops_of(enum hook_kind kind);
 

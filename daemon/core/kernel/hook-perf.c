@@ -43,7 +43,7 @@ static int raise_event(const struct kernel_attach *attach, int sys_errno, struct
 		return error_raise_errno(
 			err, ERROR_KERNEL_UNSUPPORTED, sys_errno,
 			"this kernel refuses perf events: kernel.perf_event_paranoid is %d, and 2 "
-			"or less is needed (deploy/etc/bpfleet-perf.conf); raw_tp, tp_btf, fentry "
+			"or less is needed (docs/operations.md); raw_tp, tp_btf, fentry "
 			"and kprobe_multi need none",
 			paranoid());
 	if (sys_errno == ENOENT || sys_errno == EOPNOTSUPP)

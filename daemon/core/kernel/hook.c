@@ -31,6 +31,7 @@ static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_LSM] = &hook_lsm,
 	[HOOK_PERF_EVENT] = &hook_perf_event,
 	[HOOK_ITER] = &hook_iter,
+	[HOOK_STRUCT_OPS] = &hook_struct_ops,
 };
 
 const struct hook_ops *hook_ops_of(enum hook_kind kind)
@@ -48,6 +49,8 @@ const char *kernel_hook_map(const struct hook *hook, bool *ret_optional)
 	*ret_optional = hook_kind(hook) == HOOK_USDT;
 	if (hook_kind(hook) == HOOK_USDT)
 		return "__bpf_usdt_specs";
+	if (hook_kind(hook) == HOOK_STRUCT_OPS)
+		return hook_target(hook);
 	return hook_kind(hook) == HOOK_ITER ? hook_option(hook, "map") : NULL;
 }
 
@@ -230,7 +233,7 @@ static int describe_fd(const struct kernel_attach *attach, int fd, struct kernel
 		return 0;
 	}
 	view.program_id = info.prog_id;
-	if (info.prog_id != attach->program_id && attach->program_id != 0)
+	if (info.prog_id != attach->program_id && attach->program_id != 0 && !ops->is_of_map)
 		hook_differs(&view, KERNEL_LINK_DRIFTED, "program %u runs there instead of %u",
 			     info.prog_id, attach->program_id);
 	r = ops->compare(attach, fd, &info, &view, err);

@@ -197,9 +197,11 @@ static int check_map(const struct load *load, const char *object_name, const str
 		return error_raise(err, ERROR_MANIFEST_MISMATCH,
 				   "map '%s' is of type %s, the manifest says %s", name,
 				   type_name != NULL ? type_name : "unknown", spec->type);
-	if ((unsigned int)bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
-		return error_raise(err, ERROR_KERNEL_UNSUPPORTED,
-				   "map '%s': there is no kind of hook for struct_ops", name);
+	if ((unsigned int)bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS) {
+		r = load_check_struct_ops(object, map, err);
+		if (r < 0)
+			return r;
+	}
 	r = check_number(name, "key_size", bpf_map__key_size(map), spec->key_size, err);
 	if (r == 0)
 		r = check_number(name, "value_size", bpf_map__value_size(map), spec->value_size,

@@ -86,7 +86,13 @@ static int configure(struct load *load, const char *object_name, struct bpf_obje
 	int r;
 
 	/* Pins are made by pins.c alone, never where the object says. */
-	bpf_object__for_each_map(map, object)(void) bpf_map__set_pin_path(map, NULL);
+	bpf_object__for_each_map(map, object)
+	{
+		(void)bpf_map__set_pin_path(map, NULL);
+		/* So that a link holds the table, whatever its section is called. */
+		if ((unsigned int)bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
+			(void)bpf_map__set_map_flags(map, bpf_map__map_flags(map) | BPF_F_LINK);
+	}
 	r = load_parameters_write(load, object_name, object, err);
 	if (r < 0)
 		return r;
@@ -287,7 +293,9 @@ int load_object(struct load *load, size_t i, size_t *ret_culprit, struct error *
 			load, culprit != NO_PROGRAM ? load->object->programs[culprit].name : NULL,
 			-r, err);
 	}
-	r = note_btf(&load->object->btfs[i], object, err);
+	r = load_take_struct_ops(object, err);
+	if (r == 0)
+		r = note_btf(&load->object->btfs[i], object, err);
 	if (r == 0)
 		r = note_programs(load, object_name, object, err);
 	if (r == 0)

@@ -64,6 +64,12 @@ size_t load_map_ordinal(const struct load *load, const char *object_name, const 
 _must_check_ int load_check_object(const struct load *load, const char *object_name,
 				   struct bpf_object *object, struct error *err);
 
+/* hook-struct-ops.c: whether a table can be hosted. Errors: KERNEL_UNSUPPORTED. */
+_must_check_ int load_check_struct_ops(const struct bpf_object *object, const struct bpf_map *map,
+				       struct error *err);
+/* Has the kernel take the tables of a loaded object. Errors: KERNEL_REFUSED. */
+_must_check_ int load_take_struct_ops(const struct bpf_object *object, struct error *err);
+
 /* load-program.c: sets what the kernel must know of a program before it is loaded, by the hooks
  * that the manifest allows. Errors: MANIFEST_INVALID, KERNEL_UNSUPPORTED. */
 _must_check_ int load_program_configure(const Bpfleet__V1__ProgramSpec *spec,
