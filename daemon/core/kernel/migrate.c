@@ -10,10 +10,14 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "bundle/map-type.h"
 #include "daemon/core/kernel/maps.h"
 #include "daemon/core/kernel/migrate-entries.h"
 #include "daemon/core/kernel/migrate-program.h"
 #include "daemon/mapread/mapread.h"
+
+/* Entries that are written by one call. */
+#define BATCH 256
 
 struct kernel_migration {
 	char *name;
@@ -99,15 +103,13 @@ static int read_old(struct kernel_migration *migration, struct error *err)
 
 /* An array's new members keep what its object gave them. */
 static void convert_over_present(const struct kernel_migration *migration, const uint8_t *key,
-				 const uint8_t *from)
+				 const uint8_t *from, uint8_t *to)
 {
 	if (migration->to.type != BPF_MAP_TYPE_ARRAY ||
-	    bpf_map_lookup_elem(migration->to.fd, key, migration->present) < 0) {
-		convert(migration, from, migration->value);
-		return;
-	}
-	kernel_map_plan_convert_over(migration->plan, from, migration->present);
-	memcpy(migration->value, migration->present, migration->to.value_bytes);
+	    bpf_map_lookup_elem(migration->to.fd, key, to) < 0)
+		convert(migration, from, to);
+	else
+		kernel_map_plan_convert_over(migration->plan, from, to);
 }
 
 /* An element that the new version's array does not have. */
@@ -131,16 +133,30 @@ static int raise_beyond(const struct mapread_map *map, const uint8_t *key, struc
 			   map->max_entries);
 }
 
-static int write_new(struct kernel_migration *migration, struct error *err)
+/* Entries on their way into the new map. */
+struct batch {
+	uint8_t *keys, *values;
+	uint32_t n, capacity;
+};
+
+static int batch_flush(struct kernel_migration *migration, struct batch *batch, struct error *err)
+{
+	uint32_t n = batch->n;
+
+	batch->n = 0;
+	if (n == 1)
+		return kernel_map_update(&migration->to, batch->keys, batch->values, BPF_ANY, err);
+	return n == 0 ? 0
+		      : kernel_map_update_batch(&migration->to, batch->keys, batch->values, &n,
+						BPF_ANY, err);
+}
+
+static int write_entries(struct kernel_migration *migration, struct batch *batch, struct error *err)
 {
 	const struct migrate_entries *copied = &migration->copied;
+	const size_t key_size = copied->key_size, value_bytes = migration->to.value_bytes;
 	int r = 0;
 
-	if (!is_array(&migration->to) && copied->n > migration->to.max_entries)
-		return error_raise(err, ERROR_MAP_FULL,
-				   "the old version's map holds %zu entries, the new version's "
-				   "takes %u",
-				   copied->n, migration->to.max_entries);
 	for (size_t i = 0; r == 0 && i < copied->n; i++) {
 		const uint8_t *key = migrate_entries_key(copied, i);
 		const uint8_t *value = migrate_entries_value(copied, i);
@@ -150,10 +166,31 @@ static int write_new(struct kernel_migration *migration, struct error *err)
 				return raise_beyond(&migration->to, key, err);
 			continue;
 		}
-		convert_over_present(migration, key, value);
-		r = kernel_map_update(&migration->to, key, migration->value, BPF_ANY, err);
+		memcpy(batch->keys + batch->n * key_size, key, key_size);
+		convert_over_present(migration, key, value, batch->values + batch->n * value_bytes);
+		if (++batch->n == batch->capacity)
+			r = batch_flush(migration, batch, err);
 	}
-	return r;
+	return r < 0 ? r : batch_flush(migration, batch, err);
+}
+
+static int write_new(struct kernel_migration *migration, struct error *err)
+{
+	const size_t key_size = migration->to.key_size, value_bytes = migration->to.value_bytes;
+	const bool batches = (migration->to.kind->flags & MAP_WRITES_BATCHES) != 0;
+	struct batch batch = { .capacity = batches ? BATCH : 1 };
+	_cleanup_free_ uint8_t *memory = calloc(batch.capacity, key_size + value_bytes);
+
+	if (memory == NULL)
+		return raise_memory(err);
+	if (!is_array(&migration->to) && migration->copied.n > migration->to.max_entries)
+		return error_raise(err, ERROR_MAP_FULL,
+				   "the old version's map holds %zu entries, the new version's "
+				   "takes %u",
+				   migration->copied.n, migration->to.max_entries);
+	batch.values = memory;
+	batch.keys = memory + batch.capacity * value_bytes;
+	return write_entries(migration, &batch, err);
 }
 
 static int check_shapes(const struct kernel_migration *migration, struct error *err)
