@@ -32,11 +32,6 @@ static bool is_always_fresh(const Bpfleet__V1__MapSpec *spec)
 	       strcmp(spec->name, ".ksyms") == 0;
 }
 
-static bool is_frozen(const Bpfleet__V1__MapSpec *spec)
-{
-	return spec->access == BPFLEET__V1__ACCESS__ACCESS_READ;
-}
-
 static bool are_inner_equal(const Bpfleet__V1__InnerMapSpec *a, const Bpfleet__V1__InnerMapSpec *b)
 {
 	if (a == NULL || b == NULL)
@@ -61,11 +56,15 @@ static void compare_specs(struct map_comparison *comparison, const Bpfleet__V1__
 		map_compare_note(comparison, false, "flags 0x%x -> 0x%x", old->flags, new->flags);
 	if (!are_inner_equal(old->inner, new->inner))
 		map_compare_note(comparison, true, "the maps within it are of another kind");
-	if (is_frozen(old) != is_frozen(new))
-		map_compare_note(comparison, false, "%s",
-				 is_frozen(old)
-					 ? "access read -> another (a frozen map stays so)"
-					 : "another access -> read (the map would be frozen)");
+	/* Maps with access read are frozen, for ever. */
+	if (old->access == BPFLEET__V1__ACCESS__ACCESS_READ &&
+	    new->access == BPFLEET__V1__ACCESS__ACCESS_WRITE)
+		map_compare_note(comparison, false,
+				 "access read -> write (a frozen map cannot be written again)");
+	if (old->access == BPFLEET__V1__ACCESS__ACCESS_WRITE &&
+	    new->access == BPFLEET__V1__ACCESS__ACCESS_READ)
+		map_compare_note(comparison, false,
+				 "access write -> read (a rollback could not write it again)");
 	if (comparison->differences.len > 0 && comparison->obstacles.len == 0 &&
 	    (old_family == 0 || new_family == 0))
 		map_compare_note(comparison, true, "maps of type %s are not migrated", new->type);

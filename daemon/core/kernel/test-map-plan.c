@@ -455,9 +455,12 @@ static void a_frozen_map_is_not_kept_for_a_writer(void **state)
 	side_init(&new, plan_btf, "plain");
 	old.spec.access = BPFLEET__V1__ACCESS__ACCESS_READ;
 	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE,
-		    "access read -> another (a frozen map stays so)");
-	new.spec.access = BPFLEET__V1__ACCESS__ACCESS_READ;
+		    "access read -> write (a frozen map cannot be written again)");
+	assert_plan(plan_of(&new, &old), KERNEL_MAP_REFUSE,
+		    "access write -> read (a rollback could not write it again)");
+	new.spec.access = BPFLEET__V1__ACCESS__ACCESS_PRIVATE;
 	assert_plan(plan_of(&old, &new), KERNEL_MAP_KEEP, "");
+	assert_plan(plan_of(&new, &old), KERNEL_MAP_KEEP, "");
 }
 
 static void without_types_sizes_decide(void **state)
