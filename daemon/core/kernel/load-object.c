@@ -42,9 +42,9 @@ static int open_object(struct load *load, size_t i, struct bpf_object **ret, str
 	return 0;
 }
 
-/* Says which programs to load, and how. */
+/* Says which programs to load, and how. *ret_culprit: the one that this kernel cannot have. */
 static int configure_programs(struct load *load, const char *object_name, struct bpf_object *object,
-			      struct error *err)
+			      size_t *ret_culprit, struct error *err)
 {
 	struct bpf_program *program;
 	size_t hint = 0;
@@ -61,8 +61,11 @@ static int configure_programs(struct load *load, const char *object_name, struct
 		if (!wanted)
 			continue;
 		r = load_program_configure(load->manifest->programs[at], program, err);
-		if (r < 0)
+		if (r < 0) {
+			if (err->code == ERROR_KERNEL_UNSUPPORTED)
+				*ret_culprit = at;
 			return r;
+		}
 		if (!load->programs[at].want_log) {
 			(void)bpf_program__set_log_buf(program, load->log, LOAD_LOG_SIZE);
 			continue;
@@ -80,7 +83,7 @@ static int configure_programs(struct load *load, const char *object_name, struct
 }
 
 static int configure(struct load *load, const char *object_name, struct bpf_object *object,
-		     struct error *err)
+		     size_t *ret_culprit, struct error *err)
 {
 	struct bpf_map *map;
 	int r;
@@ -96,7 +99,7 @@ static int configure(struct load *load, const char *object_name, struct bpf_obje
 	r = load_parameters_write(load, object_name, object, err);
 	if (r < 0)
 		return r;
-	return configure_programs(load, object_name, object, err);
+	return configure_programs(load, object_name, object, ret_culprit, err);
 }
 
 /* The program that a failed load was about, by what libbpf said last. */
@@ -279,7 +282,7 @@ int load_object(struct load *load, size_t i, size_t *ret_culprit, struct error *
 	if (r < 0)
 		return r;
 	messages_begin(&load->messages);
-	r = configure(load, object_name, object, err);
+	r = configure(load, object_name, object, ret_culprit, err);
 	if (r < 0) {
 		messages_end();
 		return r;
