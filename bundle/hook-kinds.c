@@ -152,6 +152,14 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.target_form = HOOK_FORM_EVENT,
 		.usage = "lsm:HOOK",
 	},
+	[HOOK_LSM_CGROUP] = {
+		.name = "lsm_cgroup",
+		.program_type = "lsm",
+		.target = "/PATH",
+		.target_form = HOOK_FORM_PATH,
+		.argument = { "hook", HOOK_FORM_EVENT, NULL },
+		.usage = "lsm_cgroup:/PATH:HOOK",
+	},
 	[HOOK_PERF_EVENT] = {
 		.name = "perf_event",
 		.program_type = "perf_event",

@@ -114,6 +114,7 @@ static const struct {
 	{ "perf_event", false, "perf_event:*" },
 	{ "struct_ops", true, "struct_ops:*" },
 	{ "struct_ops", false, "struct_ops:*" },
+	{ "lsm_cgroup", true, "lsm_cgroup:*:%s" },
 	{ "usdt", true, "usdt:%s" },
 	{ "usdt.s", true, "usdt:%s" },
 	{ "usdt", false, "usdt:*" },

@@ -134,6 +134,7 @@ static void section_names_of_old_and_new_style_are_understood(void **state)
 		{ "perf_event", "perf_event:*" },
 		{ "usdt//lib/x.so:libc:setjmp", "usdt:/lib/x.so:libc:setjmp" },
 		{ "usdt/libc.so.6:libc:setjmp", "usdt:*:libc:setjmp" },
+		{ "lsm_cgroup/socket_bind", "lsm_cgroup:*:socket_bind" },
 		{ "usdt", "usdt:*" },
 		{ "struct_ops/init", "struct_ops:*" },
 		{ "raw_tp.w/bpf_test_finish", "raw_tp:bpf_test_finish" },

@@ -51,6 +51,18 @@ static void fire_nice(unsigned int n)
 		assert_int_equal(setpriority(PRIO_PROCESS, 0, 0), 0);
 }
 
+static void fire_binds(unsigned int n)
+{
+	const struct sockaddr_in address = { .sin_family = AF_INET };
+
+	for (unsigned int i = 0; i < n; i++) {
+		int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+		assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
+		(void)close(fd);
+	}
+}
+
 /* A page fault for each page. */
 static void fire_faults(unsigned int n)
 {
@@ -154,6 +166,8 @@ static const struct hook_case cases[] = {
 	     .pattern = "fmod_ret:security_task_setnice"),
 	CASE("lsm", "on_lsm", "lsm:task_setnice", fire_nice, ON_GUESTS,
 	     .pattern = "lsm:task_setnice"),
+	CASE("lsm_cgroup", "on_lsm_cgroup", "lsm_cgroup:{cgroup}:socket_bind", fire_binds,
+	     ON_GUESTS, .pattern = "lsm_cgroup:*:socket_bind"),
 	CASE("raw_tp,writable", "on_raw_tp_w", "raw_tp:bpf_test_finish", fire_test_runs, ON_ALL,
 	     .prepare = prepare_test_run),
 	CASE("uretprobe", "on_uretprobe", "uretprobe:{program}:uretprobe_target", fire_calls,

@@ -14,6 +14,8 @@
 
 static enum bpf_attach_type direction(const struct kernel_attach *attach)
 {
+	if (hook_kind(attach->hook) == HOOK_LSM_CGROUP)
+		return BPF_LSM_CGROUP;
 	return strcmp(hook_argument(attach->hook), "egress") == 0 ? BPF_CGROUP_INET_EGRESS
 								  : BPF_CGROUP_INET_INGRESS;
 }
@@ -200,4 +202,35 @@ const struct hook_ops hook_cgroup_skb = {
 	.compare = compare_cgroup_skb,
 	.probe = probe_cgroup_skb,
 	.update = hook_update_link,
+};
+
+/* Programs of one security hook run in the order they were attached. */
+static int attach_lsm_cgroup(const struct kernel_attach *attach, int *ret_fd, struct error *err)
+{
+	_cleanup_close_ int cgroup = -1;
+	int fd, r;
+
+	r = cgroup_open(hook_target(attach->hook), &cgroup, err);
+	if (r < 0)
+		return r;
+	fd = bpf_link_create(attach->program_fd, cgroup, BPF_LSM_CGROUP, NULL);
+	if (fd < 0)
+		return hook_raise_attach(attach, errno, err);
+	*ret_fd = fd;
+	return 0;
+}
+
+static void probe_lsm_cgroup(struct kernel_support *ret)
+{
+	hook_probe_bound(BPF_PROG_TYPE_LSM, BPF_LSM_CGROUP, ret);
+}
+
+const struct hook_ops hook_lsm_cgroup = {
+	.link_type = BPF_LINK_TYPE_CGROUP,
+	.load_as = BPF_LSM_CGROUP,
+	.bound = true,
+	.detachable = true,
+	.attach = attach_lsm_cgroup,
+	.compare = compare_cgroup_skb,
+	.probe = probe_lsm_cgroup,
 };

@@ -49,7 +49,7 @@ extern const struct hook_ops hook_tp_btf;
 extern const struct hook_ops hook_uprobe, hook_uretprobe, hook_usdt;
 extern const struct hook_ops hook_kprobe, hook_kretprobe, hook_ksyscall, hook_kretsyscall;
 extern const struct hook_ops hook_kprobe_multi, hook_kretprobe_multi;
-extern const struct hook_ops hook_fentry, hook_fexit, hook_fmod_ret, hook_lsm;
+extern const struct hook_ops hook_fentry, hook_fexit, hook_fmod_ret, hook_lsm, hook_lsm_cgroup;
 extern const struct hook_ops hook_perf_event, hook_iter, hook_struct_ops;
 
 const struct hook_ops *hook_ops_of(enum hook_kind kind);

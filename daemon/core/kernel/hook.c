@@ -29,6 +29,7 @@ static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_FEXIT] = &hook_fexit,
 	[HOOK_FMOD_RET] = &hook_fmod_ret,
 	[HOOK_LSM] = &hook_lsm,
+	[HOOK_LSM_CGROUP] = &hook_lsm_cgroup,
 	[HOOK_PERF_EVENT] = &hook_perf_event,
 	[HOOK_ITER] = &hook_iter,
 	[HOOK_STRUCT_OPS] = &hook_struct_ops,

@@ -38,6 +38,15 @@ COUNTS("fexit/hrtimer_nanosleep", on_fexit)
 COUNTS("fentry", on_retargeted)
 COUNTS("fmod_ret/security_task_setnice", on_fmod_ret)
 COUNTS("lsm/task_setnice", on_lsm)
+/* In a cgroup, 1 allows. */
+SEC("lsm_cgroup/socket_bind")
+int on_lsm_cgroup(void *ctx)
+{
+	if (is_watched_task())
+		count();
+	return 1;
+}
+
 COUNTS("raw_tp.w/bpf_test_finish", on_raw_tp_w)
 COUNTS("perf_event", on_sample)
 
