@@ -368,6 +368,9 @@ bool leaf_parse(const struct node *node, const char *text, size_t n, uint8_t *p,
 		return parse_duration(node, text, n, p, mask);
 	case NODE_BYTES:
 		return parse_hex(text, n, false, node->size, p, mask);
+	case NODE_KERNEL:
+		memset(mask, 0xff, node->size);
+		return n == 4 && memcmp(text, "null", 4) == 0;
 	case NODE_OPAQUE:
 	case NODE_STRUCT:
 	case NODE_ARRAY:
@@ -412,6 +415,7 @@ void leaf_describe(const struct node *node, struct str *out)
 		[NODE_FLOAT] = "a floating-point number",
 		[NODE_INT128] = "a 128-bit number",
 		[NODE_POINTER] = "an address as 0x...",
+		[NODE_KERNEL] = "null",
 		[NODE_HEX] = "a number, as 0x... or decimal",
 		[NODE_IPV4] = "an IPv4 address",
 		[NODE_IPV6] = "an IPv6 address",

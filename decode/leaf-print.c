@@ -417,6 +417,9 @@ void leaf_print(struct str *out, const struct node *node, const uint8_t *p, size
 	case NODE_DURATION:
 		leaf_print_duration(out, leaf_integer(node, p), style);
 		break;
+	case NODE_KERNEL:
+		(void)str_append(out, "null");
+		return;
 	case NODE_OPAQUE:
 	case NODE_STRUCT:
 	case NODE_ARRAY:

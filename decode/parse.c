@@ -194,6 +194,17 @@ static bool read_string(struct parser *ps)
 	return true;
 }
 
+bool parse_string(const char *text, struct str *out)
+{
+	struct parser ps = { .at = text };
+	bool good = read_string(&ps) && !ps.word.failed;
+
+	if (good)
+		(void)str_append_bytes(out, ps.word.data, ps.word.len);
+	str_done(&ps.word);
+	return good && !out->failed;
+}
+
 /* A string in quotes, or a bare word: at the top all that is left, below up to a separator. */
 static bool read_word(struct parser *ps, bool alone)
 {
@@ -425,6 +436,8 @@ static void list_missing(const struct node *node, const uint8_t *mask, const str
 	uint32_t n = is_array ? node->n : node->n_children;
 	struct str name = { 0 };
 
+	if (node->kind == NODE_KERNEL)
+		return;
 	if (!is_array && node->kind != NODE_STRUCT) {
 		if (is_covered(node, mask, true))
 			return;

@@ -355,6 +355,34 @@ static int build_struct(struct builder *b, uint32_t type_id, const struct btf_ty
 	return 0;
 }
 
+/* A pointer that the kernel keeps a reference with; user space reads zeros there. */
+static bool is_kernel_pointer(const struct btf *btf, const struct btf_type *t)
+{
+	const struct btf_type *tag = btf__type_by_id(btf, t->type);
+	const char *name = tag != NULL && btf_is_type_tag(tag)
+				   ? btf__name_by_offset(btf, tag->name_off)
+				   : NULL;
+
+	return name != NULL && (strncmp(name, "kptr", 4) == 0 || strcmp(name, "uptr") == 0 ||
+				strcmp(name, "percpu_kptr") == 0);
+}
+
+/* The kernel's own fields in values, enum btf_field_type in its include/linux/bpf.h. */
+static bool is_kernel_struct(const struct btf *btf, const struct btf_type *t)
+{
+	static const char *const names[] = { "bpf_spin_lock", "bpf_res_spin_lock", "bpf_timer",
+					     "bpf_wq",	      "bpf_task_work",	   "bpf_list_head",
+					     "bpf_list_node", "bpf_rb_root",	   "bpf_rb_node",
+					     "bpf_refcount" };
+	const char *name = btf__name_by_offset(btf, t->name_off);
+
+	for (size_t i = 0; name != NULL && i < ARRAY_SIZE(names); i++) {
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* The kinds that have no members. */
 static int build_plain(struct builder *b, uint32_t type_id, const struct btf_type *t,
 		       struct node *node)
@@ -366,7 +394,7 @@ static int build_plain(struct builder *b, uint32_t type_id, const struct btf_typ
 	case BTF_KIND_ENUM64:
 		return build_enum(b, type_id, t, node);
 	case BTF_KIND_PTR:
-		node->kind = NODE_POINTER;
+		node->kind = is_kernel_pointer(b->btf, t) ? NODE_KERNEL : NODE_POINTER;
 		node->size = 8;
 		return 0;
 	case BTF_KIND_FLOAT:
@@ -390,6 +418,11 @@ static int build_type(struct builder *b, uint32_t type_id, unsigned int depth, s
 	if (depth > PLAN_DEPTH_MAX)
 		return malformed(b, type_id, "nested too deeply");
 	node->leaves = 1;
+	if (btf_is_struct(t) && b->part == DECODER_VALUE && is_kernel_struct(b->btf, t)) {
+		node->kind = NODE_KERNEL;
+		node->size = t->size;
+		return 0;
+	}
 	if (btf_is_composite(t) || btf_is_datasec(t))
 		return build_struct(b, type_id, t, depth, node);
 	if (btf_is_array(t))

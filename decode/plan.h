@@ -34,6 +34,8 @@ enum node_kind {
 	NODE_STRUCT, /* unions and data sections too */
 	NODE_ARRAY,
 	NODE_OPAQUE, /* 0x... */
+	NODE_KERNEL, /* a lock, timer or pointer of the kernel's: user space neither sees nor sets
+			it */
 	/* by a Display row */
 	NODE_BIG_ENDIAN,
 	NODE_HEX,

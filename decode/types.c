@@ -17,6 +17,7 @@ struct decoder {
 	struct btf *btf; /* enum names point into it */
 	struct enumeration *enumerations;
 	struct plan plans[DECODER_N_PARTS];
+	bool section;
 	uint32_t n_cpus;
 	size_t stride; /* from one CPU's value to the next */
 };
@@ -114,7 +115,8 @@ int decoder_new(const struct decoder_options *options, struct decoder **ret, str
 		r = build_part(d, DECODER_EVENT, options->event_type_id, 0, err);
 	if (r < 0)
 		return r;
-	if (is_section(d, options))
+	d->section = is_section(d, options);
+	if (d->section)
 		plan_build_number(&d->plans[DECODER_KEY], 4);
 	r = apply_displays(d, options, err);
 	for (size_t i = 0; i < DECODER_N_PARTS && r == 0; i++)
@@ -154,6 +156,73 @@ size_t decoder_size(const struct decoder *d, enum decoder_part part)
 	return is_per_cpu(d, part) ? d->stride * d->n_cpus : d->plans[part].root.size;
 }
 
+static int finish(const struct str *out)
+{
+	return out->failed ? -ENOMEM : 0;
+}
+
+bool decoder_is_per_cpu(const struct decoder *d)
+{
+	return d->n_cpus > 0;
+}
+
+size_t decoder_value_size(const struct decoder *d)
+{
+	return d->plans[DECODER_VALUE].root.size;
+}
+
+static const struct node *variable_node(const struct decoder *d, const char *name)
+{
+	const struct node *root = &d->plans[DECODER_VALUE].root;
+
+	for (uint32_t i = 0; d->section && i < root->n_children; i++) {
+		if (strcmp(root->children[i].name, name) == 0)
+			return &root->children[i];
+	}
+	return NULL;
+}
+
+bool decoder_is_section(const struct decoder *d)
+{
+	return d->section;
+}
+
+bool decoder_variable(const struct decoder *d, const char *name, uint32_t *ret_offset,
+		      size_t *ret_size)
+{
+	const struct node *node = variable_node(d, name);
+
+	if (node == NULL)
+		return false;
+	*ret_offset = node->offset;
+	*ret_size = node->size;
+	return true;
+}
+
+int decoder_variable_json(const struct decoder *d, const char *name, const uint8_t *bytes,
+			  struct str *out)
+{
+	const struct emission emission = { .out = out, .json = true, .n_copies = 1 };
+	const struct node *node = variable_node(d, name);
+
+	if (node != NULL)
+		emit_node(&emission, node, bytes, node->size);
+	return finish(out);
+}
+
+int decoder_variable_parse(const struct decoder *d, const char *name, const char *text,
+			   uint8_t *ret_bytes, size_t n, struct error *err)
+{
+	const struct node *node = variable_node(d, name);
+	struct plan plan = { 0 };
+
+	if (node == NULL)
+		return error_raise(err, ERROR_KEY_NOT_IN_MAP, "there is no variable '%.128s'",
+				   name);
+	plan.root = *node;
+	return parse_text(&plan, DECODER_VALUE, text, ret_bytes, n, err);
+}
+
 static bool has_size(const struct decoder *d, enum decoder_part part, size_t n)
 {
 	size_t size = decoder_size(d, part);
@@ -161,11 +230,6 @@ static bool has_size(const struct decoder *d, enum decoder_part part, size_t n)
 	if (part != DECODER_EVENT)
 		return n == size;
 	return n >= size && d->plans[part].root.kind != NODE_OPAQUE;
-}
-
-static int finish(const struct str *out)
-{
-	return out->failed ? -ENOMEM : 0;
 }
 
 static struct emission sum_of(const struct decoder *d, enum decoder_part part, struct str *out,
@@ -309,6 +373,7 @@ size_t decoder_column_width(const struct decoder *d, enum decoder_part part, siz
 	case NODE_HEX:
 	case NODE_STRUCT:
 	case NODE_ARRAY:
+	case NODE_KERNEL:
 	case NODE_OPAQUE:
 	case NODE_TEXT_LIST:
 		return 0;

@@ -65,6 +65,10 @@ DEFINE_CLEANUP(struct decoder, decoder_free)
  */
 size_t decoder_size(const struct decoder *decoder, enum decoder_part part);
 
+/* Whether a value is one for each CPU, and the size of one. */
+bool decoder_is_per_cpu(const struct decoder *decoder);
+size_t decoder_value_size(const struct decoder *decoder);
+
 /* ---- bytes to JSON; all return 0 or -ENOMEM (out->failed is set then too) */
 
 /*
@@ -112,3 +116,17 @@ _must_check_ int decoder_parse(const struct decoder *decoder, enum decoder_part 
 			       const char *text, uint8_t *ret_bytes, size_t n, struct error *err);
 /* Appends what a text of the part should look like: "{addr: IPv4 address, port: 0..65535}". */
 int decoder_describe(const struct decoder *decoder, enum decoder_part part, struct str *out);
+
+/* ---- data sections, whose variables are found by name */
+
+bool decoder_is_section(const struct decoder *decoder);
+/* Where a variable lies in the section. False: there is no such variable. */
+bool decoder_variable(const struct decoder *decoder, const char *name, uint32_t *ret_offset,
+		      size_t *ret_size);
+/* Appends the JSON of a variable, whose bytes these are. 0 or -ENOMEM. */
+int decoder_variable_json(const struct decoder *decoder, const char *name, const uint8_t *bytes,
+			  struct str *out);
+/* As decoder_parse(); n is the variable's size. Errors also: KEY_NOT_IN_MAP. */
+_must_check_ int decoder_variable_parse(const struct decoder *decoder, const char *name,
+					const char *text, uint8_t *ret_bytes, size_t n,
+					struct error *err);
