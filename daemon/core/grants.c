@@ -6,8 +6,11 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "bundle/map-type.h"
 #include "daemon/config/config.h"
 #include "daemon/core/convert.h"
+#include "daemon/core/inner.h"
+#include "daemon/core/kernel/pins.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/methods.h"
 #include "daemon/core/session.h"
@@ -64,6 +67,86 @@ static int fill_grant(struct request *request, const struct store_instance *inst
 	return r;
 }
 
+/* What a map of maps or of programs can hold of its instance, so that ids get names. */
+static int add_held(struct request *request, const struct store_instance *instance,
+		    const struct map_type *type, Bpfleet__Ipc__GrantMapReply *reply,
+		    struct error *err)
+{
+	_cleanup_free_ struct store_program *programs = NULL;
+	_cleanup_free_ struct store_map *maps = NULL;
+	struct store *store = request->core->store;
+	size_t n = 0;
+	int r = 0;
+
+	if (type->value == MAP_VALUE_MAP)
+		r = store_map_list(store, instance->id, NULL, BUNDLE_MAPS_MAX, &maps, &n, err);
+	else if (type->value == MAP_VALUE_PROGRAM)
+		r = store_program_list(store, instance->id, NULL, BUNDLE_PROGRAMS_MAX, &programs,
+				       &n, err);
+	if (r < 0 || n == 0)
+		return r;
+	reply->held_ids = arena_alloc(request->arena, n * sizeof(*reply->held_ids));
+	reply->held_names = arena_alloc(request->arena, n * sizeof(*reply->held_names));
+	for (size_t i = 0; reply->held_ids != NULL && reply->held_names != NULL && i < n; i++) {
+		reply->held_ids[i] = maps != NULL ? maps[i].kernel_id : programs[i].kernel_id;
+		reply->held_names[i] = convert_text(request->arena,
+						    maps != NULL ? maps[i].name : programs[i].name);
+		if (reply->held_names[i] == NULL)
+			break;
+		reply->n_held_ids = reply->n_held_names = i + 1;
+	}
+	return reply->n_held_ids == n ? 0 : error_raise(err, ERROR_OUT_OF_MEMORY, "grant a map");
+}
+
+/* A fresh inner map is described by the template of the one that holds it. */
+static int describe_inner(struct request *request, const struct store_map *map,
+			  Bpfleet__V1__Map *ret, struct error *err)
+{
+	const Bpfleet__State__MapRecord *record;
+	ProtobufCMessage *message;
+	int r = arena_unpack(request->arena, &bpfleet__state__map_record__descriptor,
+			     map->spec.data, map->spec.size, &message, err);
+
+	if (r < 0)
+		return r;
+	record = (const Bpfleet__State__MapRecord *)message;
+	if (record->spec->inner == NULL)
+		return error_raise(err, ERROR_NOT_FOUND, "there is no such inner map");
+	ret->type = record->spec->inner->type;
+	ret->key_size = record->spec->inner->key_size;
+	ret->value_size = record->spec->inner->value_size;
+	ret->n_cpus = map_type_find(ret->type)->flags & MAP_PER_CPU ? request->core->n_cpus : 0;
+	ret->key_type_id = record->inner_key_type_id;
+	ret->value_type_id = record->inner_value_type_id;
+	ret->n_display = 0;
+	return 0;
+}
+
+/* The grant is for a map that the named one holds; one of the manifest's has its own access. */
+static int grant_inner(struct request *request, const struct store_instance *instance,
+		       const struct store_map *map, uint32_t id, Bpfleet__Ipc__GrantMapReply *reply,
+		       struct error *err)
+{
+	const struct outer outer = { request->core, instance->id, map, NULL };
+	_cleanup_free_ struct store_map *inner = NULL;
+	_cleanup_close_ int fd = -1;
+	char *name = reply->map->name;
+	int r = map_type_find(map->type)->value == MAP_VALUE_MAP
+			? outer_open_inner(&outer, id, &fd, &inner, err)
+			: error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED, "a %s holds no maps",
+				      map->type);
+
+	if (r >= 0)
+		r = inner != NULL ? check_readable(inner, err)
+				  : describe_inner(request, map, reply->map, err);
+	if (r >= 0 && inner != NULL)
+		r = convert_map(request->core, request->arena, inner, &reply->map, err);
+	if (r >= 0)
+		r = kernel_readonly_fd(request->core->pins, fd, &request->reply_fd, err);
+	reply->map->name = name;
+	return r;
+}
+
 int serve_grant_map(struct request *request, ProtobufCMessage **ret_response, struct error *err)
 {
 	const Bpfleet__Ipc__GrantMapRequest *message = (const void *)request->message;
@@ -84,6 +167,10 @@ int serve_grant_map(struct request *request, ProtobufCMessage **ret_response, st
 				   map->name, map->type);
 	r = fill_grant(request, instance, map, &reply, err);
 	if (r >= 0)
+		r = add_held(request, instance, map_type_find(map->type), reply, err);
+	if (r >= 0 && message->inner_id != 0)
+		r = grant_inner(request, instance, map, message->inner_id, reply, err);
+	else if (r >= 0)
 		r = instance_map_fd(request->core, instance->id, map->ordinal, !events,
 				    &request->reply_fd, err);
 	if (r >= 0)

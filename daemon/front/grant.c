@@ -56,6 +56,11 @@ static int grant_copy(struct grant *grant, const struct core_reply *reply, struc
 	grant->btf = granted->btf.data;
 	grant->n_btf = granted->btf.len;
 	grant->policy_epoch = granted->policy_epoch;
+	if (granted->n_held_ids == granted->n_held_names) {
+		grant->held_ids = granted->held_ids;
+		grant->held_names = granted->held_names;
+		grant->n_held = granted->n_held_ids;
+	}
 	return 0;
 }
 

@@ -36,6 +36,10 @@ struct grant {
 	struct mapread_map shape;
 	int fd;
 	uint64_t policy_epoch;
+	/* Of a map of maps or programs: ids and names of what it may hold, in the arena. */
+	const uint32_t *held_ids;
+	char *const *held_names;
+	size_t n_held;
 	/* In the cache: */
 	struct session *session;
 	char name[GRANT_NAME_MAX]; /* as the client said it */

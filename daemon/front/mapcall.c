@@ -5,8 +5,10 @@
 
 #include "base/error.h"
 #include "bpfleet/v1/node.pb-c.h"
+#include "bundle/map-type.h"
 #include "daemon/front/call.h"
 #include "daemon/front/grant.h"
+#include "daemon/front/mapentry.h"
 #include "decode/types.h"
 #include "proto/arena.h"
 
@@ -20,7 +22,10 @@
 /* A call that reads a map: what both methods need before they can start. */
 struct read {
 	struct job job;
-	const char *name; /* of the map, as the client said it */
+	const char *name; /* of the map, as the client said it, without [KEY] */
+	const char
+		*inner_key; /* of MAP[KEY]: the inner map under that key is read; NULL: the map */
+	uint32_t inner_id;  /* once it is known */
 	unsigned int n_tries;
 	struct grant *untyped; /* waits for its BTF */
 	int (*serve)(struct read *read, struct grant *grant, struct error *err);
@@ -35,18 +40,47 @@ static int read_ask(struct read *read, struct error *err)
 	read->n_tries++;
 	request.map = (char *)(uintptr_t)read->name;
 	request.purpose = BPFLEET__IPC__PURPOSE__PURPOSE_READ;
+	request.inner_id = read->inner_id;
 	return job_ask_message(&read->job, "GrantMap", &request.base, on_granted, err);
+}
+
+/* The kernel id of the map under the key; then a grant for that one is asked for. */
+static int read_enter(struct read *read, struct grant *grant, struct error *err)
+{
+	const struct decoder *decoder = NULL;
+	ProtobufCBinaryData key = { 0 };
+	uint32_t id = 0;
+	int r = grant_decoder(grant, &decoder, err);
+
+	if (grant->shape.kind->value != MAP_VALUE_MAP)
+		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED, "a %s holds no maps",
+				   grant->shape.kind->name);
+	if (r == 0)
+		r = mapentry_key(grant->shape.kind, decoder, read->inner_key,
+				 rpc_call_arena(read->job.call), &key, err);
+	if (r == 0)
+		r = mapread_lookup(&grant->shape, key.data, &id, err);
+	if (r < 0)
+		return r;
+	read->inner_id = id;
+	read->n_tries = 0;
+	return read_ask(read, err);
 }
 
 static int read_serve(struct read *read, struct grant *grant, struct error *err)
 {
 	struct front *front = read->job.front;
 
-	/* After a change of policy since then, what comes next asks again. */
+	/* After a change of policy since then, what comes next asks again. What is under a key may
+	 * change, so only the outer map's grant is kept. */
+	if (read->inner_id != 0)
+		return read->serve(read, grant, err);
 	if (grant->policy_epoch >= front->policy_epoch)
 		grants_keep(front->grants, read->job.session, read->name, grant);
 	else
 		grant->voided = true;
+	if (read->inner_key != NULL)
+		return read_enter(read, grant, err);
 	return read->serve(read, grant, err);
 }
 
@@ -102,14 +136,36 @@ static void on_granted(void *arg, const struct core_reply *reply)
 		job_fail(&read->job, &err);
 }
 
+/* MAP[KEY] into its parts. */
+static bool split_name(struct read *read)
+{
+	struct arena *arena = rpc_call_arena(read->job.call);
+	const char *bracket = strchr(read->name, '[');
+	const size_t n = strlen(read->name);
+
+	if (bracket == NULL || read->name[n - 1] != ']')
+		return true;
+	read->inner_key = arena_strndup(arena, bracket + 1, n - (size_t)(bracket - read->name) - 2);
+	read->name = arena_strndup(arena, read->name, (size_t)(bracket - read->name));
+	return read->name != NULL && read->inner_key != NULL;
+}
+
 /* Serves from the cache, or asks. */
 static void read_start(struct read *read)
 {
-	struct grant *grant = grants_find(read->job.front->grants, read->job.session, read->name);
+	struct grant *grant = NULL;
 	struct error err = { 0 };
 	int r;
 
-	if (grant != NULL)
+	if (!split_name(read)) {
+		(void)error_raise(&err, ERROR_OUT_OF_MEMORY, "no memory for a name");
+		job_fail(&read->job, &err);
+		return;
+	}
+	grant = grants_find(read->job.front->grants, read->job.session, read->name);
+	if (grant != NULL && read->inner_key != NULL)
+		r = read_enter(read, grant, &err);
+	else if (grant != NULL)
 		r = read->serve(read, grant, &err);
 	else
 		r = read_ask(read, &err);
@@ -124,33 +180,88 @@ struct lookup {
 	const Bpfleet__V1__LookupMapRequest *request;
 };
 
-/* The i-th key as bytes: given so, or parsed from its text. */
+/* The i-th key: given so, or parsed from its text; of a data section with the variable's name. */
 static int lookup_key(const struct lookup *lookup, struct grant *grant, size_t i,
-		      const uint8_t **ret, struct error *err)
+		      ProtobufCBinaryData *ret, const char **ret_variable, struct error *err)
 {
 	const Bpfleet__V1__LookupMapRequest *request = lookup->request;
+	const bool is_filter = grant->shape.kind->key == MAP_KEY_NONE;
 	const struct decoder *decoder = NULL;
-	uint32_t size = grant->shape.key_size;
-	uint8_t *key;
+	const uint32_t size = is_filter ? grant->shape.value_size : grant->shape.key_size;
+	static uint32_t zero;
+	uint32_t offset;
+	size_t n;
 	int r;
 
 	if (i < request->n_keys) {
-		if (request->keys[i].len != size)
+		*ret = request->keys[i];
+		if (ret->len != size && !mapread_key_is_fd(&grant->shape))
 			return error_raise(err, ERROR_INVALID_KEY,
 					   "key %zu has %zu bytes, keys of this map have %u", i,
-					   request->keys[i].len, size);
-		*ret = request->keys[i].data;
+					   ret->len, size);
 		return 0;
 	}
-	key = arena_alloc(rpc_call_arena(lookup->read.job.call), size);
-	if (key == NULL)
-		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a key");
+	i -= request->n_keys;
 	r = grant_decoder(grant, &decoder, err);
+	if (r < 0)
+		return r;
+	if (decoder_variable(decoder, request->key_texts[i], &offset, &n)) {
+		*ret = (ProtobufCBinaryData){ sizeof(zero), (uint8_t *)&zero };
+		*ret_variable = request->key_texts[i];
+		return 0;
+	}
+	return mapentry_key(grant->shape.kind, decoder, request->key_texts[i],
+			    rpc_call_arena(lookup->read.job.call), ret, err);
+}
+
+/* 1: found, 0: not. */
+static int read_value(const struct mapread_map *shape, const ProtobufCBinaryData *key,
+		      uint8_t *value, struct error *err)
+{
+	_cleanup_close_ int fd = -1;
+	struct error cause = { 0 };
+	const void *at = key->data;
+	int r = 0;
+
+	if (mapread_key_is_fd(shape)) {
+		r = mapread_key_fd(shape, key->data, key->len, &fd, &cause);
+		at = &fd;
+	} else if (shape->kind->key == MAP_KEY_NONE) {
+		if (key->len > 0)
+			memcpy(value, key->data, key->len);
+		at = NULL;
+	}
 	if (r == 0)
-		r = decoder_parse(decoder, DECODER_KEY, request->key_texts[i - request->n_keys],
-				  key, size, err);
-	*ret = key;
+		r = mapread_lookup(shape, at, value, &cause);
+	if (r == 0)
+		return 1;
+	if (cause.code == ERROR_KEY_NOT_IN_MAP)
+		return 0;
+	*err = cause;
 	return r;
+}
+
+/* Of a variable only its own bytes; returns new text in the arena. */
+static char *entry_text(struct lookup *lookup, struct grant *grant, const struct decoder *decoder,
+			const ProtobufCBinaryData *key, const char *variable, const uint8_t *value)
+{
+	struct arena *arena = rpc_call_arena(lookup->read.job.call);
+	_cleanup_(str_done) struct str json = { 0 };
+	uint32_t offset = 0;
+	size_t n;
+
+	if (variable != NULL && decoder_variable(decoder, variable, &offset, &n)) {
+		(void)str_append(&json, "{\"key\":");
+		(void)str_append_json(&json, variable, SIZE_MAX);
+		(void)str_append(&json, ",\"value\":");
+		(void)decoder_variable_json(decoder, variable, value + offset, &json);
+		(void)str_append(&json, "}");
+	} else {
+		(void)mapentry_json(grant, decoder,
+				    grant->shape.kind->key == MAP_KEY_NONE ? NULL : key, value,
+				    &json);
+	}
+	return json.failed ? NULL : arena_strndup(arena, json.data, json.len);
 }
 
 static int lookup_entry(struct lookup *lookup, struct grant *grant, size_t i,
@@ -159,41 +270,37 @@ static int lookup_entry(struct lookup *lookup, struct grant *grant, size_t i,
 	struct arena *arena = rpc_call_arena(lookup->read.job.call);
 	const struct mapread_map *shape = &grant->shape;
 	const struct decoder *decoder = NULL;
-	const uint8_t *key = NULL;
-	struct str json = { 0 };
-	struct error missing = { 0 };
-	uint8_t *value;
-	int r = lookup_key(lookup, grant, i, &key, err);
+	const char *variable = NULL;
+	ProtobufCBinaryData key = { 0 };
+	size_t n = shape->value_bytes;
+	uint8_t *value = arena_alloc(arena, shape->value_bytes + 1);
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	value = arena_alloc(arena, shape->value_bytes);
 	if (value == NULL)
 		return error_raise(err, ERROR_REQUEST_TOO_LARGE,
 				   "the values of so many keys are too large for one answer");
-	r = mapread_lookup(shape, key, value, &missing);
-	entry->found = r == 0;
-	if (r < 0 && missing.code != ERROR_KEY_NOT_IN_MAP) {
-		if (err != NULL)
-			*err = missing;
+	if (i < lookup->request->n_keys + lookup->request->n_key_texts)
+		r = lookup_key(lookup, grant, i, &key, &variable, err);
+	if (r == 0)
+		r = read_value(shape, &key, value, err);
+	if (r < 0)
 		return error_context(err, r, "key %zu", i);
-	}
+	entry->found = r == 1;
+	if (lookup->request->encoding == BPFLEET__V1__ENCODING__ENCODING_JSON || variable != NULL)
+		r = grant_decoder(grant, &decoder, err);
+	if (r < 0)
+		return r;
 	if (lookup->request->encoding != BPFLEET__V1__ENCODING__ENCODING_JSON) {
-		entry->key = (ProtobufCBinaryData){ .len = shape->key_size,
-						    .data = (uint8_t *)(uintptr_t)key };
+		entry->key = key;
+		if (variable != NULL)
+			(void)decoder_variable(decoder, variable, &entry->value_offset, &n);
 		if (entry->found)
-			entry->value =
-				(ProtobufCBinaryData){ .len = shape->value_bytes, .data = value };
+			entry->value = (ProtobufCBinaryData){ n, value + entry->value_offset };
 		return 0;
 	}
 	if (!entry->found)
 		return 0;
-	r = grant_decoder(grant, &decoder, err);
-	if (r < 0)
-		return r;
-	(void)decoder_entry_json(decoder, key, value, &json);
-	entry->json = json.failed ? NULL : arena_strndup(arena, json.data, json.len);
-	str_done(&json);
+	entry->json = entry_text(lookup, grant, decoder, &key, variable, value);
 	if (entry->json == NULL)
 		return error_raise(err, ERROR_REQUEST_TOO_LARGE,
 				   "the values of so many keys are too large for one answer");
@@ -210,6 +317,9 @@ static int lookup_serve(struct read *read, struct grant *grant, struct error *er
 	Bpfleet__V1__MapEntry *entries;
 	int r;
 
+	/* What comes out of a queue or stack next. */
+	if (n == 0 && (grant->shape.kind->flags & MAP_POPS))
+		n = 1;
 	if (n * (grant->shape.key_size + grant->shape.value_bytes) > ANSWER_SIZE_MAX)
 		return error_raise(err, ERROR_REQUEST_TOO_LARGE,
 				   "the values of %zu keys are too large for one answer", n);
@@ -287,6 +397,7 @@ static int dump_json(struct dump *dump, struct arena *arena, Bpfleet__V1__DumpMa
 	size_t entry_size = shape->key_size + shape->value_bytes;
 	const struct decoder *decoder = NULL;
 	_cleanup_(str_done) struct str json = { 0 };
+	ProtobufCBinaryData key;
 	int r = grant_decoder(dump->grant, &decoder, err);
 
 	if (r < 0)
@@ -296,8 +407,9 @@ static int dump_json(struct dump *dump, struct arena *arena, Bpfleet__V1__DumpMa
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a chunk");
 	for (size_t size = 0; dump->n_entries > 0 && size < JSON_SIZE_MAX; size += json.len) {
 		json.len = 0;
-		(void)decoder_entry_json(decoder, dump->entries, dump->entries + shape->key_size,
-					 &json);
+		key = (ProtobufCBinaryData){ shape->key_size, (uint8_t *)(uintptr_t)dump->entries };
+		(void)mapentry_json(dump->grant, decoder, &key, dump->entries + shape->key_size,
+				    &json);
 		response->json[response->n_json] =
 			json.failed ? NULL : arena_strndup(arena, json.data, json.len);
 		if (response->json[response->n_json] == NULL)

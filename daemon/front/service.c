@@ -5,6 +5,7 @@
 #include "daemon/front/forward.h"
 #include "daemon/front/iterator.h"
 #include "daemon/front/mapcall.h"
+#include "daemon/front/mapwrite.h"
 #include "daemon/front/push.h"
 #include "daemon/front/watch.h"
 #include "rpc/server.h"
@@ -17,6 +18,12 @@
 		.on_cancelled = forward_on_cancelled, .on_done = forward_on_done, __VA_ARGS__ \
 	}
 #define FORWARD(method, ...) UNARY(method, forward_on_call, __VA_ARGS__)
+#define MAP_WRITE(method, message_bytes, arena_bytes)                                  \
+	{                                                                              \
+		.name = method, .kind = RPC_UNARY, .max_message_bytes = message_bytes, \
+		.max_arena_bytes = arena_bytes, .on_call = mapwrite_on_call,           \
+		.on_cancelled = forward_on_cancelled, .on_done = mapwrite_on_done      \
+	}
 #define SERVER_STREAM(method, prefix)                                              \
 	{                                                                          \
 		.name = method, .kind = RPC_SERVER_STREAM, .max_send_queue = 1,    \
@@ -62,9 +69,9 @@ static const struct rpc_method methods[] = {
 	  .on_cancelled = forward_on_cancelled,
 	  .on_done = lookup_on_done },
 	SERVER_STREAM("DumpMap", dump),
-	FORWARD("UpdateMap", .max_message_bytes = 4 * MIB, .max_arena_bytes = 16 * MIB),
-	FORWARD("DeleteMapKeys", .max_message_bytes = MIB),
-	FORWARD("PopMap"),
+	MAP_WRITE("UpdateMap", 4 * MIB, 16 * MIB),
+	MAP_WRITE("DeleteMapKeys", MIB, 4 * MIB),
+	MAP_WRITE("PopMap", MIB, 16 * MIB),
 	FORWARD("OpenMap"),
 	SERVER_STREAM("StreamEvents", events),
 	SERVER_STREAM("ReadIterator", iterator),
