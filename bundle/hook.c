@@ -12,6 +12,7 @@
 
 struct hook {
 	enum hook_kind kind;
+	bool selects; /* the target is a selector: only target.escaped is set */
 	struct hook_part target;
 	struct hook_part argument;		    /* empty if it is not given */
 	struct hook_part options[HOOK_OPTIONS_MAX]; /* in the table's order; empty if not given */
@@ -167,18 +168,58 @@ static int parse_option(struct hook *hook, const char *text, size_t n, bool is_p
 	return r < 0 ? r : settle_option(part, info, err);
 }
 
+/* "@default-route", or "@driver/" or "@label/" and a name. */
+static bool is_word_selector(const char *text, size_t n)
+{
+	static const char *const prefixes[] = { "@driver/", "@label/" };
+	static const char route[] = "@default-route";
+
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
+		const size_t n_prefix = strlen(prefixes[i]);
+
+		if (n > n_prefix && n <= n_prefix + 63 && memcmp(text, prefixes[i], n_prefix) == 0)
+			return strspn(text + n_prefix,
+				      "abcdefghijklmnopqrstuvwxyz"
+				      "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == n - n_prefix;
+	}
+	return n == sizeof(route) - 1 && memcmp(text, route, n) == 0;
+}
+
+static int parse_selector(struct hook *hook, const char *text, size_t n, struct error *err)
+{
+	char word[80];
+
+	hook->selects = true;
+	if (text[0] != '@')
+		return hook_part_read(&hook->target, text, n, true, HOOK_FORM_INTERFACE, err);
+	(void)snprintf(word, sizeof(word), "%.*s", (int)n, text);
+	if (!is_word_selector(word, strlen(word)) || strlen(word) != n)
+		return error_raise(
+			err, ERROR_INVALID_HOOK,
+			"there is no selector '%s': expected @default-route, @driver/NAME, "
+			"@label/NAME, or a name with '*'; write %%40 for the character "
+			"itself",
+			word);
+	hook->target.escaped = strdup(word);
+	return hook->target.escaped == NULL ? out_of_memory(err) : 0;
+}
+
 static int parse_target(struct hook *hook, const char *text, size_t n, bool is_pattern,
 			struct error *err)
 {
 	const struct hook_kind_info *info = info_of(hook);
 	int r;
 
+	if (!is_pattern && n > 0 && info->target_form == HOOK_FORM_INTERFACE &&
+	    (text[0] == '@' || memchr(text, '*', n) != NULL))
+		return parse_selector(hook, text, n, err);
+
 	if (memchr(text, '=', n) != NULL)
 		return error_raise(err, ERROR_INVALID_HOOK, "'=' within a target is written %%3D");
 	if (n > 0 && text[0] == '@')
 		return error_raise(err, ERROR_INVALID_HOOK,
-				   "a target that begins with '@' is reserved for selectors; write "
-				   "%%40 for the character itself");
+				   "a target that begins with '@' is a selector, of interfaces and "
+				   "in no pattern; write %%40 for the character itself");
 	r = hook_part_read(&hook->target, text, n, is_pattern, info->target_form, err);
 	return r < 0 ? r
 		     : hook_part_settle(&hook->target, info->target_form, info->target_words,
@@ -217,11 +258,18 @@ static int finish(struct hook *hook, bool is_pattern, struct error *err)
 	const struct hook_kind_info *info = info_of(hook);
 	struct str text = { 0 };
 
+	if (hook->selects && hook_option(hook, "netns") != NULL)
+		return error_raise(err, ERROR_INVALID_HOOK,
+				   "a selector selects in the host's own network namespace");
+
 	if (info->argument.key != NULL && !is_given(&hook->argument) && !is_pattern)
 		return error_raise(err, ERROR_INVALID_HOOK, "the %s is missing: expected %s",
 				   info->argument.key, info->usage);
 	(void)str_appendf(&text, "%s:", info->name);
-	append_target(&text, &hook->target);
+	if (hook->selects)
+		(void)str_append(&text, hook->target.escaped);
+	else
+		append_target(&text, &hook->target);
 	if (is_given(&hook->argument))
 		(void)str_appendf(&text, ":%s", hook->argument.escaped);
 	for (size_t i = 0; i < HOOK_OPTIONS_MAX; i++) {
@@ -304,6 +352,21 @@ static int message_option(struct hook *hook, const Bpfleet__V1__HookOption *opti
 	return r < 0 ? r : settle_option(part, info, err);
 }
 
+static int selector_from_message(struct hook *hook, const Bpfleet__V1__Hook *message,
+				 struct error *err)
+{
+	int r;
+
+	if (message->target.len > 0 || strlen(message->selector) > HOOK_TARGET_MAX)
+		return error_raise(err, ERROR_INVALID_HOOK,
+				   "a hook has a target or a selector, not both");
+	r = parse_target(hook, message->selector, strlen(message->selector), false, err);
+	if (r == 0 && !hook->selects)
+		return error_raise(err, ERROR_INVALID_HOOK, "'%.64s' is no selector",
+				   message->selector);
+	return r;
+}
+
 int hook_from_message(const Bpfleet__V1__Hook *message, struct hook **ret, struct error *err)
 {
 	_cleanup_(hook_freep) struct hook *hook = calloc(1, sizeof(*hook));
@@ -312,10 +375,12 @@ int hook_from_message(const Bpfleet__V1__Hook *message, struct hook **ret, struc
 	if (hook == NULL)
 		return out_of_memory(err);
 	r = parse_kind(hook, message->kind, strlen(message->kind), err);
-	if (r == 0)
+	if (r == 0 && message->selector[0] != '\0')
+		r = selector_from_message(hook, message, err);
+	else if (r == 0)
 		r = hook_part_from_bytes(&hook->target, message->target.data, message->target.len,
 					 err);
-	if (r == 0)
+	if (r == 0 && !hook->selects)
 		r = hook_part_settle(&hook->target, info_of(hook)->target_form,
 				     info_of(hook)->target_words, info_of(hook)->target, err);
 	for (size_t i = 0; r == 0 && i < message->n_options; i++)
@@ -360,11 +425,17 @@ int hook_to_message(const struct hook *hook, struct arena *arena, Bpfleet__V1__H
 		return out_of_memory(err);
 	bpfleet__v1__hook__init(message);
 	message->kind = arena_strndup(arena, info->name, strlen(info->name));
-	message->target.data =
-		(uint8_t *)arena_strndup(arena, hook->target.plain, strlen(hook->target.plain));
-	message->target.len = strlen(hook->target.plain);
+	if (hook->selects) {
+		message->selector =
+			arena_strndup(arena, hook->target.escaped, strlen(hook->target.escaped));
+	} else {
+		message->target.data = (uint8_t *)arena_strndup(arena, hook->target.plain,
+								strlen(hook->target.plain));
+		message->target.len = strlen(hook->target.plain);
+	}
 	message->options = arena_alloc(arena, (HOOK_OPTIONS_MAX + 1) * sizeof(message->options[0]));
-	if (message->kind == NULL || message->target.data == NULL || message->options == NULL)
+	if (message->kind == NULL || message->options == NULL || message->selector == NULL ||
+	    (!hook->selects && message->target.data == NULL))
 		return out_of_memory(err);
 	if (is_given(&hook->argument))
 		r = add_option(message, arena, info->argument.key, hook->argument.plain);
@@ -404,6 +475,36 @@ enum hook_kind hook_kind(const struct hook *hook)
 const char *hook_target(const struct hook *hook)
 {
 	return shown(&hook->target);
+}
+
+const char *hook_selector(const struct hook *hook)
+{
+	return hook->selects ? hook->target.escaped : NULL;
+}
+
+int hook_select(const struct hook *selector, const char *name, struct hook **ret, struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(65536);
+	Bpfleet__V1__Hook *message;
+	int r;
+
+	if (arena == NULL)
+		return out_of_memory(err);
+	r = hook_to_message(selector, arena, &message, err);
+	if (r < 0)
+		return r;
+	message->selector = (char *)protobuf_c_empty_string;
+	message->target.data = (uint8_t *)(uintptr_t)name;
+	message->target.len = strlen(name);
+	return hook_from_message(message, ret, err);
+}
+
+bool hook_selects(const struct hook *selector, const char *name)
+{
+	const struct hook_part part = { .plain = (char *)(uintptr_t)name };
+
+	return selector->selects && selector->target.escaped[0] != '@' &&
+	       hook_part_matches(&selector->target, &part);
 }
 
 const char *hook_argument(const struct hook *hook)
@@ -466,7 +567,7 @@ static bool covers_target(const struct hook *pattern, const struct hook *hook)
 
 bool hook_matches(const struct hook *pattern, const struct hook *hook)
 {
-	if (pattern->kind != hook->kind || !covers_target(pattern, hook) ||
+	if (pattern->kind != hook->kind || (!hook->selects && !covers_target(pattern, hook)) ||
 	    !covers(&pattern->argument, &hook->argument))
 		return false;
 	for (size_t i = 0; i < HOOK_OPTIONS_MAX; i++) {

@@ -114,6 +114,16 @@ DEFINE_CLEANUP(struct hook, hook_free)
 enum hook_kind hook_kind(const struct hook *hook);
 /* The target, unescaped; it holds no NUL. Of a pattern: escaped. */
 const char *hook_target(const struct hook *hook);
+/*
+ * The selector that stands for the target ("@default-route", "@driver/veth", "@label/uplink", a
+ * glob "eth*"), NULL if the hook has a target. hook_target() of such a hook is the selector's text.
+ */
+const char *hook_selector(const struct hook *hook);
+/* Whether a glob selects the interface; false for the selectors that begin with '@'. */
+bool hook_selects(const struct hook *selector, const char *name);
+/* New: the same hook with that interface as its target. Errors as hook_from_message(). */
+_must_check_ int hook_select(const struct hook *selector, const char *name, struct hook **ret,
+			     struct error *err);
 /* The positional argument, unescaped ("ingress", the symbol with its "+0x10"); NULL if none. */
 const char *hook_argument(const struct hook *hook);
 /* The value of another option, NULL if it is not given. */
@@ -125,7 +135,9 @@ bool hook_equal(const struct hook *a, const struct hook *b);
 
 /*
  * Whether a hook is within a pattern: same kind, target and argument match, and every option that
- * the pattern states is there and matches. What a pattern leaves out, it does not restrict.
+ * the pattern states is there and matches. What a pattern leaves out, it does not restrict. Of a
+ * hook with a selector everything but the target is compared: what it selects is to be compared by
+ * itself.
  */
 bool hook_matches(const struct hook *pattern, const struct hook *hook);
 
