@@ -214,7 +214,7 @@ struct store_link {
 	const char *program;
 	const char *hook_kind;
 	const char *hook;	   /* canonical text */
-	struct store_bytes target; /* as the host has it */
+	struct store_bytes target; /* as the host has it; empty: the hook has a selector */
 	struct store_bytes spec;   /* bpfleet.v1.Hook; opaque here */
 	struct store_bytes places; /* of a USDT probe: struct kernel_place each; opaque here */
 	uint32_t state;		   /* enum link_state */
@@ -224,6 +224,7 @@ struct store_link {
 	uint64_t resolved_offset; /* uprobes, else 0 */
 	uint64_t resolved_dev;
 	uint64_t resolved_inode;
+	const char *selected_by; /* id of the link with the selector; NULL or empty: none */
 	uint64_t revision; /* read only */
 };
 
@@ -245,7 +246,8 @@ struct store_link_filter {
 	const char *instance;
 	const char *program; /* with instance */
 	uint32_t state;
-	struct store_bytes target; /* of any instance: not with the first two */
+	bool selected; /* those with selected_by, of any instance: without the others */
+	struct store_bytes target; /* data not NULL: of any instance, not with the first two */
 };
 
 /* By id; filter and after_id may be NULL. */

@@ -16,9 +16,10 @@ static const struct field link_fields[] = {
 	FIELD(U64, store_link, resolved_offset),
 	FIELD(U64, store_link, resolved_dev),
 	FIELD(U64, store_link, resolved_inode),
+	FIELD(TEXT, store_link, selected_by),
 	FIELD(U64, store_link, revision),
 };
-static const struct row_type link_type = ROW_TYPE(store_link, link_fields, 15);
+static const struct row_type link_type = ROW_TYPE(store_link, link_fields, 16);
 
 /* The fields that an update writes: from the state on. */
 static const struct row_type update_type = { sizeof(struct store_link), link_fields + 8, 7, 8 };
@@ -139,10 +140,13 @@ int store_link_list(struct store *store, const struct store_link_filter *filter,
 	if (filter == NULL)
 		filter = &all;
 	query_start(&q, store,
-		    filter->target.size != 0   ? SQL_LINK_LIST_TARGET
-		    : filter->instance != NULL ? SQL_LINK_LIST_INSTANCE
-					       : SQL_LINK_LIST);
-	if (filter->target.size != 0) {
+		    filter->selected		  ? SQL_LINK_LIST_SELECTED
+		    : filter->target.data != NULL ? SQL_LINK_LIST_TARGET
+		    : filter->instance != NULL	  ? SQL_LINK_LIST_INSTANCE
+						  : SQL_LINK_LIST);
+	if (filter->selected) {
+		/* No parameter of its own. */
+	} else if (filter->target.data != NULL) {
 		query_bytes(&q, filter->target.data, filter->target.size);
 	} else if (filter->instance != NULL) {
 		query_text(&q, filter->instance);

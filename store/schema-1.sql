@@ -216,11 +216,13 @@ CREATE TABLE links (
   resolved_offset INTEGER NOT NULL,
   resolved_dev INTEGER NOT NULL,
   resolved_inode INTEGER NOT NULL,
+  selected_by TEXT NOT NULL,
   revision INTEGER NOT NULL,
   FOREIGN KEY (instance, program) REFERENCES programs (instance, name) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX links_program ON links (instance, program);
 CREATE INDEX links_target ON links (target);
+CREATE INDEX links_selected ON links (selected_by) WHERE selected_by <> '';
 
 CREATE TABLE ops (
   id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -33,6 +33,11 @@ void config_free(struct config *config)
 	free(config->libexec_dir);
 	free(config->policy);
 	free(config->trust);
+	for (size_t i = 0; i < config->n_labels; i++) {
+		free(config->labels[i].name);
+		doc_strings_free(config->labels[i].values, config->labels[i].n_values);
+	}
+	free(config->labels);
 	free(config);
 }
 
@@ -255,12 +260,37 @@ static int set_socket_mode(const struct config_builder *b, struct error *err)
 	return 0;
 }
 
+static int set_labels(const struct config_builder *b, struct error *err)
+{
+	const struct doc_node *node = doc_get(b->doc->root, "labels");
+	struct config *c = b->config;
+	int r = 0;
+
+	if (node == NULL)
+		return 0;
+	if (node->kind != DOC_MAP)
+		return doc_raise(b->doc, node, err, "labels must be a map, like {uplink: [eth0]}");
+	c->labels = calloc(node->n + 1, sizeof(*c->labels));
+	for (size_t i = 0; r >= 0 && i < node->n; i++) {
+		struct config_label *label = c->labels != NULL ? &c->labels[c->n_labels++] : NULL;
+
+		if (label == NULL || (label->name = strdup(node->keys[i])) == NULL)
+			return error_raise(err, ERROR_OUT_OF_MEMORY, "read %s", b->path);
+		if (strlen(label->name) > 63)
+			return doc_raise(b->doc, node->values[i], err,
+					 "a label is at most 63 characters long");
+		r = doc_strings(b->doc, node->values[i], "the values of a label", &label->values,
+				&label->n_values, err);
+	}
+	return r;
+}
+
 int config_from_doc(const struct doc *doc, const char *path, struct config **ret, struct error *err)
 {
 	static const char *const known[] = {
-		"state_dir", "run_dir",	 "bpffs_dir", "socket",	   "fd_socket",
-		"core_uid",  "core_gid", "front_uid", "front_gid", "libexec_dir",
-		"policy",    "trust",	 "limits",    "log_level", "socket_mode",
+		"state_dir", "run_dir",	  "bpffs_dir",	 "socket",	"fd_socket", "core_uid",
+		"core_gid",  "front_uid", "front_gid",	 "libexec_dir", "policy",    "trust",
+		"limits",    "log_level", "socket_mode", "labels",
 	};
 	_cleanup_(config_freep) struct config *c = calloc(1, sizeof(*c));
 	struct config_builder b = { .doc = doc, .path = path, .config = c };
@@ -287,6 +317,8 @@ int config_from_doc(const struct doc *doc, const char *path, struct config **ret
 		r = set_limits(&b, err);
 	if (r == 0)
 		r = set_log_level(&b, err);
+	if (r == 0)
+		r = set_labels(&b, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(c);

@@ -27,6 +27,14 @@ struct config_limits {
 	uint32_t n_workers;	     /* threads of core for slow kernel work; 4 */
 };
 
+/* A name that the owner gives to things of this host; selectors use it: `labels: {uplink: [eth0]}`.
+ */
+struct config_label {
+	char *name;
+	char **values;
+	size_t n_values;
+};
+
 /* All strings are set, absolute paths without a slash at the end. */
 struct config {
 	char *state_dir;    /* /var/lib/bpfleet; core's uid, 0700 */
@@ -44,6 +52,8 @@ struct config {
 	gid_t front_gid;
 	enum log_level log_level;
 	struct config_limits limits;
+	struct config_label *labels;
+	size_t n_labels;
 };
 
 /*

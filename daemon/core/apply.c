@@ -465,7 +465,7 @@ int apply_link_row(const struct apply_link *link, const char *instance, const ch
 		.program = program,
 		.hook_kind = hook_kind_info(hook_kind(link->hook))->name,
 		.hook = hook_text(link->hook),
-		.target = { target, strlen(target) },
+		.target = { target, hook_selector(link->hook) != NULL ? 0 : strlen(target) },
 		.state = LINK_ATTACHED,
 		.kernel_id = link->link.id,
 		.attached_at_ns = clock_realtime_ns(),

@@ -12,6 +12,7 @@
 #include "daemon/core/links.h"
 #include "daemon/core/methods.h"
 #include "daemon/core/rules.h"
+#include "daemon/core/select.h"
 #include "daemon/core/session.h"
 #include "daemon/core/state.pb-c.h"
 #include "daemon/core/step.h"
@@ -168,10 +169,13 @@ static void attach_done(struct job *job)
 		jobs_submit(core->jobs, &TAKE_PTR(attach)->job);
 		return;
 	}
-	if (entry != NULL)
+	if (entry != NULL && attach->link.link.form == KERNEL_LINK_FD)
 		held_add_link(held, TAKE_PTR(entry), &attach->link.link);
 	busy_leave(core, attach->instance);
-	request_reply(attach->request, &response->base);
+	if (hook_selector(attach->link.hook) != NULL)
+		select_reply(attach->request, &response->base, attach->instance);
+	else
+		request_reply(attach->request, &response->base);
 }
 
 /* ---- before the intent */

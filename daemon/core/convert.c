@@ -278,6 +278,12 @@ int convert_link(struct arena *arena, const struct store_link *row, Bpfleet__V1_
 	message->kernel_id = row->kernel_id;
 	message->attached_at_ns = row->attached_at_ns;
 	message->revision = row->revision;
+	if (row->selected_by[0] != '\0') {
+		resource_format_link(row->selected_by, name);
+		message->selected_by = convert_text(arena, name);
+		if (message->selected_by == NULL)
+			return no_memory(err);
+	}
 	r = arena_unpack(arena, &bpfleet__v1__hook__descriptor, row->spec.data, row->spec.size,
 			 &hook, err);
 	if (r < 0)

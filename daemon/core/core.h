@@ -22,6 +22,7 @@ struct kernel_pins;
 struct observe;
 struct policy;
 struct request;
+struct select_wait;
 struct session;
 struct sessions;
 struct supervisor_link;
@@ -60,8 +61,9 @@ struct core {
 
 	struct held_instance *held; /* leases: their fds are the only references */
 	struct ticket *tickets;
-	struct loop_timer chores; /* audit minutes, old answers, checkpoints */
-	struct loop_timer retry;  /* instances and links that wait for something */
+	struct select_wait *select_waits; /* replies that wait for selected links */
+	struct loop_timer chores;	  /* audit minutes, old answers, checkpoints */
+	struct loop_timer retry;	  /* instances and links that wait for something */
 	size_t n_retry_pending;
 
 	char boot_id[STORE_UUID_LEN + 1];

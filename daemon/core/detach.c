@@ -8,6 +8,7 @@
 #include "daemon/core/lease.h"
 #include "daemon/core/links.h"
 #include "daemon/core/methods.h"
+#include "daemon/core/select.h"
 #include "daemon/core/session.h"
 #include "daemon/core/step.h"
 
@@ -84,6 +85,8 @@ static void detach_done(struct job *job)
 	busy_leave(core, detach->instance);
 	if (r < 0)
 		request_fail(request, &detach->err);
+	else if (hook_selector(detach->removal.hook) != NULL)
+		select_reply(request, NULL, detach->instance);
 	else
 		request_reply(request, NULL);
 }
@@ -143,6 +146,10 @@ int serve_detach(struct request *request, ProtobufCMessage **ret_response, struc
 	r = request_find_link(request, message->link, POLICY_VERB_DETACH, &instance, &row, err);
 	if (r < 0)
 		return r;
+	if (row->selected_by[0] != '\0')
+		return error_raise(err, ERROR_LINK_SELECTED,
+				   "links/%s is there because links/%s selects %s: detach that one",
+				   row->id, row->selected_by, row->hook);
 	(void)snprintf(detach->instance, sizeof(detach->instance), "%s", instance->id);
 	(void)snprintf(detach->removal.id, sizeof(detach->removal.id), "%s", row->id);
 	(void)snprintf(request->detail, sizeof(request->detail), "%s", row->hook);

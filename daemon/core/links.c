@@ -160,21 +160,27 @@ int links_set_all(struct core *core, struct store_tx *tx, const char *instance,
 	return 0;
 }
 
-int link_removal_init(struct core *core, const struct store_link *row, struct link_removal *ret,
-		      struct error *err)
+int link_hook(const struct store_link *row, struct hook **ret, struct error *err)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new(65536);
-	struct held_instance *held = held_find(core, row->instance);
 	ProtobufCMessage *message;
 	int r;
 
-	*ret = (struct link_removal){ .link = KERNEL_LINK_NONE };
 	if (arena == NULL)
-		return error_raise(err, ERROR_OUT_OF_MEMORY, "remove a link");
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "read a hook");
 	r = arena_unpack(arena, &bpfleet__v1__hook__descriptor, row->spec.data, row->spec.size,
 			 &message, err);
-	if (r >= 0)
-		r = hook_from_message((const Bpfleet__V1__Hook *)message, &ret->hook, err);
+	return r < 0 ? r : hook_from_message((const Bpfleet__V1__Hook *)message, ret, err);
+}
+
+int link_removal_init(struct core *core, const struct store_link *row, struct link_removal *ret,
+		      struct error *err)
+{
+	struct held_instance *held = held_find(core, row->instance);
+	int r;
+
+	*ret = (struct link_removal){ .link = KERNEL_LINK_NONE };
+	r = link_hook(row, &ret->hook, err);
 	if (r < 0)
 		return r;
 	(void)snprintf(ret->id, sizeof(ret->id), "%s", row->id);

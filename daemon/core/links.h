@@ -40,6 +40,9 @@ _must_check_ int instance_follow_links(struct core *core, struct store_tx *tx, c
 _must_check_ int links_set_all(struct core *core, struct store_tx *tx, const char *instance,
 			       enum link_state state, const char *reason, struct error *err);
 
+/* The hook of a recorded link; new (hook_free()). Errors: as hook_from_message(). */
+_must_check_ int link_hook(const struct store_link *row, struct hook **ret, struct error *err);
+
 /* A link that shall go: what a worker needs to detach it. */
 struct link_removal {
 	char id[17];

@@ -14,6 +14,7 @@
 #include "daemon/core/lease.h"
 #include "daemon/core/methods.h"
 #include "daemon/core/rules.h"
+#include "daemon/core/select.h"
 #include "daemon/core/session.h"
 #include "daemon/core/state.pb-c.h"
 #include "daemon/core/step.h"
@@ -478,6 +479,15 @@ static void apply_work(struct job *job)
 	apply_run(load_of(job)->apply);
 }
 
+static bool selects(const struct apply *apply)
+{
+	for (size_t i = 0; i < apply->n_links; i++) {
+		if (hook_selector(apply->links[i].hook) != NULL)
+			return true;
+	}
+	return false;
+}
+
 static void apply_done(struct job *job)
 {
 	_cleanup_(load_freep) struct load *load = load_of(job);
@@ -508,7 +518,10 @@ static void apply_done(struct job *job)
 	}
 	if (held != NULL)
 		held_take(TAKE_PTR(held), load->apply, request->session, load->lease_ends_at_ns);
-	request_reply(request, &response->base);
+	if (selects(load->apply))
+		select_reply(request, &response->base, load->apply->id);
+	else
+		request_reply(request, &response->base);
 }
 
 /* The bundle is verified: whatever the manifest decides is decided now, before anything is

@@ -17,7 +17,9 @@
 #include "base/log.h"
 #include "daemon/core/core.h"
 #include "daemon/core/kernel/hooks.h"
+#include "daemon/core/kernel/netdevs.h"
 #include "daemon/core/reconcile.h"
+#include "daemon/core/select.h"
 #include "store/instances.h"
 
 /* Notices come in bunches: an interface that is made changes several times at once. */
@@ -43,6 +45,7 @@ struct observe {
 	size_t n_names;
 	bool all_interfaces; /* more than that, or notices were lost */
 	bool some_path;
+	bool some_route; /* a default route */
 	struct watched *watched;
 	size_t n_watched;
 	uint64_t followed_revision;
@@ -95,9 +98,11 @@ static void on_routes(struct loop_fd *source, uint32_t epoll_events)
 
 			if (name != NULL)
 				note_interface(observe, name);
+			observe->some_route |= kernel_is_default_route(at);
 		}
 	}
-	settle_soon(observe);
+	if (observe->n_names > 0 || observe->all_interfaces || observe->some_route)
+		settle_soon(observe);
 }
 
 static int watch_routes(struct observe *observe, struct error *err)
@@ -230,10 +235,12 @@ static void on_settled(struct loop_timer *timer)
 
 		reconcile_look(core, &filter);
 	}
+	if (observe->n_names > 0 || observe->all_interfaces || observe->some_route)
+		select_resolve(core);
 	if (observe->some_path)
 		observe->followed = false;
 	observe->n_names = 0;
-	observe->all_interfaces = observe->some_path = false;
+	observe->all_interfaces = observe->some_path = observe->some_route = false;
 	observe_follow(observe);
 }
 

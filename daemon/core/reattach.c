@@ -11,6 +11,7 @@
 #include "daemon/core/links.h"
 #include "daemon/core/reconcile-private.h"
 #include "daemon/core/request.h"
+#include "daemon/core/select.h"
 
 struct reattach {
 	struct job job;
@@ -23,6 +24,7 @@ struct reattach {
 	struct kernel_link link;
 	enum link_state waiting; /* the state while it is not attached */
 	char reason[600];	 /* the recorded one */
+	bool lease;		 /* nothing is pinned */
 	struct error err;
 	int r;
 };
@@ -50,7 +52,7 @@ static void attach_work(struct job *job)
 	struct error ignored = { 0 };
 
 	reattach->r = kernel_attach(&reattach->plan.attach, &reattach->link, &reattach->err);
-	if (reattach->r < 0 || reattach->link.form != KERNEL_LINK_FD)
+	if (reattach->r < 0 || reattach->link.form != KERNEL_LINK_FD || reattach->lease)
 		return;
 	/* The pin of the link whose target is gone makes room; a link that still runs is never
 	 * here. */
@@ -97,8 +99,18 @@ static void attach_done(struct job *job)
 {
 	_cleanup_(reattach_freep) struct reattach *reattach = (struct reattach *)(void *)job;
 	struct core *core = reattach->core;
+	struct held_instance *held = held_find(core, reattach->instance);
+	_cleanup_free_ struct held_link *entry = NULL;
 	struct error err = { 0 };
 
+	if (reattach->lease && reattach->r >= 0) {
+		entry = held_link_new(reattach->plan.id);
+		if (held == NULL || entry == NULL)
+			reattach->r =
+				error_raise(&reattach->err, ERROR_OUT_OF_MEMORY, "hold a link");
+		else
+			held_add_link(held, TAKE_PTR(entry), &reattach->link);
+	}
 	if (record(reattach, &err) < 0)
 		log_error(LOG_LEVEL_ERROR, &err, "record link %s", reattach->plan.id);
 	else if (reattach->r >= 0)
@@ -107,6 +119,7 @@ static void attach_done(struct job *job)
 	busy_leave(core, reattach->plan.id);
 	busy_leave(core, reattach->instance);
 	core_notice(core);
+	select_settled(core, reattach->instance);
 }
 
 static int prepare(struct reattach *reattach, const struct store_link *row, struct error *err)
@@ -149,6 +162,7 @@ int reattach_begin(struct core *core, const struct store_link *row, struct error
 	reattach->plan.link = KERNEL_LINK_NONE;
 	reattach->link = KERNEL_LINK_NONE;
 	(void)snprintf(reattach->instance, sizeof(reattach->instance), "%s", row->instance);
+	reattach->lease = held_find(core, row->instance) != NULL;
 	r = busy_enter(core, row->instance, false, err);
 	if (r < 0)
 		return r;

@@ -15,6 +15,7 @@
 #include "daemon/core/observe.h"
 #include "daemon/core/reconcile-private.h"
 #include "daemon/core/request.h"
+#include "daemon/core/select.h"
 #include "daemon/core/trusted.h"
 
 #define ROWS_MAX 65536
@@ -403,6 +404,7 @@ void reconcile_retry(struct core *core)
 		revoke_running(core);
 	/* Some of the others in turn: what no notice told of shows all the same. */
 	look_at_some(core, NULL, core->describe_after);
+	select_resolve(core);
 	observe_follow(core->observe);
 	loop_set_timer(core->loop, &core->retry, clock_monotonic_ns() + RETRY_NS);
 }

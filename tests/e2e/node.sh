@@ -90,7 +90,7 @@ node_start() {
 	local i
 	"$WORK/usr/sbin/bpfleetd" --config "$WORK/etc/bpfleetd.yaml" >>"$WORK/daemon.log" 2>&1 &
 	supervisor_pid=$!
-	for i in $(seq 20); do
+	for i in $(seq 200); do
 		cli --timeout 2s status >/dev/null 2>&1 && return 0
 		kill -0 "$supervisor_pid" 2>/dev/null || break
 		sleep 0.05

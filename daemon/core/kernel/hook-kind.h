@@ -94,6 +94,11 @@ _must_check_ int cgroup_open(const char *path, int *ret_fd, struct error *err);
 
 /* Index of a network interface, asked over rtnetlink. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED. */
 _must_check_ int netdev_index(const char *name, uint32_t *ret, struct error *err);
+/* The attribute of that type of a link's or route's message, or within another one; NULL: none. */
+struct nlmsghdr;
+struct rtattr;
+const struct rtattr *netdev_attribute(const struct nlmsghdr *message, unsigned short type);
+const struct rtattr *netdev_nested_attribute(const struct rtattr *within, unsigned short type);
 /* Id of the XDP program that an interface runs, 0: none, or the kernel does not tell. */
 uint32_t netdev_xdp_program(uint32_t ifindex);
 /* compare() for a link on an interface: ifindex as the kernel shows it. */

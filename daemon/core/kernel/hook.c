@@ -141,6 +141,10 @@ int kernel_attach(const struct kernel_attach *attach, struct kernel_link *ret, s
 	struct bpf_link_info info;
 	int r;
 
+	if (hook_selector(attach->hook) != NULL) {
+		*ret = (struct kernel_link){ .form = KERNEL_LINK_SELECTOR, .fd = -1 };
+		return 0;
+	}
 	if (hook_kind(attach->hook) == HOOK_TC && !hook_tc_is_tcx(attach->context))
 		return attach_clsact(attach, ret, err);
 	r = ops_of(attach)->attach(attach, &fd, err);
@@ -184,7 +188,9 @@ int kernel_update(const struct kernel_attach *attach, int old_program_fd, uint32
 	struct kernel_link added;
 	int r;
 
-	if (link->form == KERNEL_LINK_CLSACT) {
+	if (link->form == KERNEL_LINK_SELECTOR) {
+		r = 0;
+	} else if (link->form == KERNEL_LINK_CLSACT) {
 		r = clsact_update(attach, old_program_id, err);
 	} else if (ops->update != NULL) {
 		r = ops->update(attach, old_program_fd, link->fd);
@@ -251,6 +257,10 @@ static int describe_fd(const struct kernel_attach *attach, int fd, struct kernel
 int kernel_describe(const struct kernel_attach *attach, const struct kernel_link *link,
 		    struct kernel_link_view *ret, struct error *err)
 {
+	if (link->form == KERNEL_LINK_SELECTOR) {
+		*ret = (struct kernel_link_view){ .state = KERNEL_LINK_ATTACHED };
+		return 0;
+	}
 	if (link->form == KERNEL_LINK_CLSACT)
 		return clsact_describe(attach, ret, err);
 	return describe_fd(attach, link->fd, ret, NULL, err);
@@ -270,6 +280,11 @@ int kernel_adopt(const struct kernel_attach *attach, int pinned_fd, struct kerne
 						     .fd = pinned_fd,
 						     .id = id };
 		return r;
+	}
+	if (hook_selector(attach->hook) != NULL) {
+		*ret = (struct kernel_link){ .form = KERNEL_LINK_SELECTOR, .fd = -1 };
+		*ret_view = (struct kernel_link_view){ .state = KERNEL_LINK_ATTACHED };
+		return 0;
 	}
 	if (hook_kind(attach->hook) != HOOK_TC)
 		return error_raise(err, ERROR_NOT_FOUND, "no link is pinned");

@@ -80,8 +80,9 @@ struct kernel_attach {
 
 /* How a program hangs in the kernel. */
 enum kernel_link_form {
-	KERNEL_LINK_FD,	    /* a bpf_link: pinned to live on */
-	KERNEL_LINK_CLSACT, /* a tc filter: lives on by itself, has no fd and no owner */
+	KERNEL_LINK_FD,	      /* a bpf_link: pinned to live on */
+	KERNEL_LINK_CLSACT,   /* a tc filter: lives on by itself, has no fd and no owner */
+	KERNEL_LINK_SELECTOR, /* nothing: the hook only says which others are to be made */
 };
 
 struct kernel_link {
@@ -174,11 +175,6 @@ void kernel_link_close(struct kernel_link *link);
  * path.
  */
 char *kernel_hook_path(const char *kind, const void *target, size_t n);
-
-/* Name of the interface that a notice of rtnetlink is about, within the message; NULL: about none.
- */
-struct nlmsghdr;
-const char *kernel_netdev_changed(const struct nlmsghdr *message);
 
 /* Whether this kernel can host a kind. */
 struct kernel_support {

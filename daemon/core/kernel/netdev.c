@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "daemon/core/kernel/hook-kind.h"
+#include "daemon/core/kernel/netdevs.h"
 
 struct request {
 	struct nlmsghdr header;
@@ -98,18 +99,42 @@ static const struct rtattr *find_attribute(const void *attributes, size_t n, uns
 	return NULL;
 }
 
+const struct rtattr *netdev_attribute(const struct nlmsghdr *message, unsigned short type)
+{
+	const bool is_route =
+		message->nlmsg_type == RTM_NEWROUTE || message->nlmsg_type == RTM_DELROUTE;
+	const size_t n = NLMSG_LENGTH(is_route ? sizeof(struct rtmsg) : sizeof(struct ifinfomsg));
+
+	if (message->nlmsg_len < n)
+		return NULL;
+	return find_attribute((const char *)message + NLMSG_ALIGN(n),
+			      message->nlmsg_len - NLMSG_ALIGN(n), type);
+}
+
+const struct rtattr *netdev_nested_attribute(const struct rtattr *within, unsigned short type)
+{
+	return find_attribute(RTA_DATA(within), RTA_PAYLOAD(within), type);
+}
+
 const char *kernel_netdev_changed(const struct nlmsghdr *message)
 {
-	const struct ifinfomsg *link = NLMSG_DATA(message);
 	const struct rtattr *name;
 
-	if ((message->nlmsg_type != RTM_NEWLINK && message->nlmsg_type != RTM_DELLINK) ||
-	    message->nlmsg_len < NLMSG_LENGTH(sizeof(*link)))
+	if (message->nlmsg_type != RTM_NEWLINK && message->nlmsg_type != RTM_DELLINK)
 		return NULL;
-	name = find_attribute(IFLA_RTA(link), IFLA_PAYLOAD(message), IFLA_IFNAME);
+	name = netdev_attribute(message, IFLA_IFNAME);
 	if (name == NULL || memchr(RTA_DATA(name), '\0', RTA_PAYLOAD(name)) == NULL)
 		return NULL;
 	return RTA_DATA(name);
+}
+
+bool kernel_is_default_route(const struct nlmsghdr *message)
+{
+	const struct rtmsg *route = NLMSG_DATA(message);
+
+	return (message->nlmsg_type == RTM_NEWROUTE || message->nlmsg_type == RTM_DELROUTE) &&
+	       message->nlmsg_len >= NLMSG_LENGTH(sizeof(*route)) && route->rtm_dst_len == 0 &&
+	       route->rtm_table == RT_TABLE_MAIN && route->rtm_type == RTN_UNICAST;
 }
 
 uint32_t netdev_xdp_program(uint32_t ifindex)
@@ -126,10 +151,10 @@ uint32_t netdev_xdp_program(uint32_t ifindex)
 
 	if (exchange(&request, &answer) < 0)
 		return 0;
-	xdp = find_attribute(IFLA_RTA(&answer.body.link), IFLA_PAYLOAD(&answer.header), IFLA_XDP);
+	xdp = netdev_attribute(&answer.header, IFLA_XDP);
 	if (xdp == NULL)
 		return 0;
-	id = find_attribute(RTA_DATA(xdp), RTA_PAYLOAD(xdp), IFLA_XDP_PROG_ID);
+	id = netdev_nested_attribute(xdp, IFLA_XDP_PROG_ID);
 	if (id == NULL || RTA_PAYLOAD(id) < sizeof(program_id))
 		return 0;
 	memcpy(&program_id, RTA_DATA(id), sizeof(program_id));
