@@ -255,20 +255,37 @@ static int check_pid(const char *text, const char *what, struct error *err)
 }
 
 /* In canonical spelling: decimal, without leading zeros. */
-static int settle_priority(struct hook_part *part, const char *what, struct error *err)
+static int settle_number(struct hook_part *part, int64_t min, int64_t max, const char *what,
+			 struct error *err)
 {
-	uint64_t priority;
+	const bool is_negative = min < 0 && part->plain[0] == '-';
+	const char *digits = part->plain + is_negative;
+	uint64_t number = 0;
 	char *text = NULL;
 
-	if (part->plain[0] < '0' || part->plain[0] > '9' ||
-	    str_to_u64(part->plain, UINT16_MAX, &priority) < 0)
+	if (digits[0] < '0' || digits[0] > '9' ||
+	    str_to_u64(digits, (uint64_t)(is_negative ? -min : max), &number) < 0)
 		return error_raise(err, ERROR_INVALID_HOOK,
-				   "%s must be a number from 0 to 65535; lower runs first", what);
-	if (asprintf(&text, "%llu", (unsigned long long)priority) < 0)
+				   "%s must be a number from %lld to %lld; lower runs first", what,
+				   (long long)min, (long long)max);
+	if (asprintf(&text, "%s%llu", is_negative && number != 0 ? "-" : "",
+		     (unsigned long long)number) < 0)
 		return out_of_memory(err);
 	free(part->plain);
 	part->plain = text;
 	return 0;
+}
+
+static int check_netns(const char *text, const char *what, struct error *err)
+{
+	if (text[0] == '/')
+		return check_path(text, what, err);
+	if (check_pid(text, what, NULL) == 0)
+		return 0;
+	return error_raise(err, ERROR_INVALID_HOOK,
+			   "%s must be a network namespace: a path, as /run/netns/blue, or the "
+			   "id of a process in it",
+			   what);
 }
 
 /* Whether a word of "one|two" equals the text, or matches it if that is a pattern. */
@@ -307,7 +324,7 @@ static int settle_form(struct hook_part *part, enum hook_form form, const char *
 	case HOOK_FORM_WORD:
 		return check_words(part, words, what, err);
 	case HOOK_FORM_PRIORITY:
-		return settle_priority(part, what, err);
+		return settle_number(part, 0, UINT16_MAX, what, err);
 	case HOOK_FORM_NUMBER:
 		return check_number(part->plain, what, err);
 	case HOOK_FORM_MAP:
@@ -316,6 +333,14 @@ static int settle_form(struct hook_part *part, enum hook_form form, const char *
 		return check_probe(part->plain, what, err);
 	case HOOK_FORM_GLOBS:
 		return check_globs(part->plain, what, err);
+	case HOOK_FORM_INTEGER:
+		return settle_number(part, INT32_MIN, INT32_MAX, what, err);
+	case HOOK_FORM_OWN_NETNS:
+		if (strcmp(part->plain, "self") == 0)
+			return 0;
+		return check_netns(part->plain, what, err);
+	case HOOK_FORM_NETNS:
+		return check_netns(part->plain, what, err);
 	case HOOK_FORM_NONE:
 		break;
 	}

@@ -23,6 +23,7 @@
 
 static const struct hook_cases *const groups[] = {
 	&cases_base,
+	&cases_net,
 	&cases_trace,
 };
 

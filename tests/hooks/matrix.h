@@ -56,6 +56,7 @@ struct hook_cases {
 };
 
 extern const struct hook_cases cases_base;
+extern const struct hook_cases cases_net;
 extern const struct hook_cases cases_trace;
 
 /* Events that several rows use. */

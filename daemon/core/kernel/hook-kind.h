@@ -42,7 +42,7 @@ struct hook_ops {
 
 extern const struct hook_ops hook_xdp;
 extern const struct hook_ops hook_tc;
-extern const struct hook_ops hook_cgroup_skb;
+extern const struct hook_ops hook_cgroup; /* of all kinds whose target is a cgroup */
 extern const struct hook_ops hook_tracepoint;
 extern const struct hook_ops hook_raw_tp;
 extern const struct hook_ops hook_tp_btf;
@@ -53,6 +53,33 @@ extern const struct hook_ops hook_fentry, hook_fexit, hook_fmod_ret, hook_lsm, h
 extern const struct hook_ops hook_perf_event, hook_iter, hook_struct_ops;
 
 const struct hook_ops *hook_ops_of(enum hook_kind kind);
+extern const struct hook_ops hook_netkit;
+extern const struct hook_ops hook_of_netns; /* sk_lookup, flow_dissector */
+extern const struct hook_ops hook_netfilter;
+extern const struct hook_ops hook_sockmap; /* sk_skb, sk_msg */
+
+/* What the kernel calls a place that hooks name. */
+struct hook_type {
+	enum hook_kind kind;
+	const char *argument; /* NULL: the kind has none that matters here */
+	enum bpf_attach_type type;
+	bool is_bound; /* programs are verified for this type and fit no other */
+};
+
+/* The rows of a kind, one after the other: after NULL the first, NULL at the end. */
+const struct hook_type *hook_type_next(enum hook_kind kind, const struct hook_type *after);
+/* Whether a pattern allows hooks of that type. */
+bool hook_type_is_within(const struct hook_type *type, const struct hook *pattern);
+/* The type that a hook means; of a kind in the table. */
+enum bpf_attach_type hook_attach_type(const struct kernel_attach *attach);
+/* Sets the view's state if the kernel shows another type than the hook means. */
+void hook_compare_type(const struct kernel_attach *attach, uint32_t shown,
+		       struct kernel_link_view *view);
+/* After EINVAL of an attach: has the kernel no such place, or is the program made for another? */
+int hook_raise_invalid(const struct kernel_attach *attach, enum bpf_prog_type type,
+		       struct error *err);
+/* probe() of a kind: tries to load one for each of its types. */
+void hook_probe_types(enum bpf_prog_type program, struct kernel_support *ret);
 
 /* Says that a link is not as it should be. */
 void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, const char *format,
@@ -92,6 +119,21 @@ _must_check_ int perf_compare(int link_fd, const struct bpf_link_info *info, uin
  * KERNEL_UNSUPPORTED. */
 _must_check_ int cgroup_open(const char *path, int *ret_fd, struct error *err);
 
+/*
+ * BPF_LINK_CREATE in the hook's network namespace. attr: all but the program's fd; target_fd of a
+ * kind whose target is a namespace is filled in. Returns the fd or a negative errno.
+ */
+_must_check_ int hook_link_create(const struct kernel_attach *attach, union bpf_attr *attr);
+/*
+ * Finds the hook's network namespace (inode number) and, if it has one, its interface there.
+ * Either output may be NULL. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED, KERNEL_UNSUPPORTED.
+ */
+_must_check_ int hook_find_netdev(const struct kernel_attach *attach, uint32_t *ret_ifindex,
+				  uint64_t *ret_netns, struct error *err);
+/* compare() for a link in a network namespace; shown: its inode number, 0: it is gone. */
+int hook_compare_netns(const struct kernel_attach *attach, uint64_t shown,
+		       struct kernel_link_view *view, struct error *err);
+
 /* Index of a network interface, asked over rtnetlink. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED. */
 _must_check_ int netdev_index(const char *name, uint32_t *ret, struct error *err);
 /* The attribute of that type of a link's or route's message, or within another one; NULL: none. */
@@ -107,7 +149,6 @@ int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
 
 /* New string (free()): where the host has its cgroup2 hierarchy. Errors: KERNEL_UNSUPPORTED. */
 _must_check_ int cgroup_hierarchy(char **ret, struct error *err);
-
 /* tc-clsact.c: the filter that stands in for a link before Linux 6.6. */
 _must_check_ int clsact_attach(const struct kernel_attach *attach, struct error *err);
 /* ret->program_id 0: there is no filter of that handle. */

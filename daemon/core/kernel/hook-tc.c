@@ -1,4 +1,5 @@
-/* tc: a tcx link; before Linux 6.6 a clsact filter (tc-clsact.c). */
+/* tc: a tcx link; before Linux 6.6 a clsact filter (tc-clsact.c). netkit: the same on its devices.
+ */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -8,23 +9,18 @@
 #include "daemon/core/kernel/hook-kind.h"
 #include "daemon/core/kernel/order.h"
 
-static enum bpf_attach_type direction(const struct kernel_attach *attach)
-{
-	return strcmp(hook_argument(attach->hook), "egress") == 0 ? BPF_TCX_EGRESS
-								  : BPF_TCX_INGRESS;
-}
-
-/* No interface has this index: a kernel with tcx says ENODEV, one without knows no such type. */
-static bool has_tcx(void)
+/* No interface has this index: a kernel with the type says ENODEV, one without knows no such type.
+ */
+static bool has_type(enum bpf_attach_type type)
 {
 	LIBBPF_OPTS(bpf_prog_query_opts, opts);
 
-	return bpf_prog_query_opts(INT_MAX, BPF_TCX_INGRESS, &opts) == 0 || errno != EINVAL;
+	return bpf_prog_query_opts(INT_MAX, type, &opts) == 0 || errno != EINVAL;
 }
 
 bool hook_tc_is_tcx(const struct kernel_context *context)
 {
-	return (context == NULL || !context->force_clsact) && has_tcx();
+	return (context == NULL || !context->force_clsact) && has_type(BPF_TCX_INGRESS);
 }
 
 static int attach_tcx(const struct kernel_attach *attach, int *ret_fd, struct error *err)
@@ -33,10 +29,10 @@ static int attach_tcx(const struct kernel_attach *attach, int *ret_fd, struct er
 	uint32_t ifindex;
 	int fd, r;
 
-	r = netdev_index(name, &ifindex, err);
+	r = hook_find_netdev(attach, &ifindex, NULL, err);
 	if (r < 0)
 		return r;
-	fd = order_link_create(attach, direction(attach), (int)ifindex, ifindex);
+	fd = order_link_create(attach, hook_attach_type(attach), (int)ifindex, ifindex);
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;
@@ -56,8 +52,8 @@ static int compare_tcx(const struct kernel_attach *attach, int link_fd,
 		       struct error *err)
 {
 	(void)link_fd;
-	if (info->tcx.attach_type != direction(attach))
-		hook_differs(view, KERNEL_LINK_DRIFTED, "it is attached in the other direction");
+	/* As netkit's: an interface and a type. */
+	hook_compare_type(attach, info->tcx.attach_type, view);
 	return hook_compare_netdev(attach, info->tcx.ifindex, view, err);
 }
 
@@ -66,7 +62,16 @@ static void probe_tc(struct kernel_support *ret)
 	hook_probe_load(BPF_PROG_TYPE_SCHED_CLS, 0, ret);
 	if (ret->supported)
 		(void)snprintf(ret->detail, sizeof(ret->detail), "%s",
-			       has_tcx() ? "tcx" : "clsact");
+			       has_type(BPF_TCX_INGRESS) ? "tcx" : "clsact");
+}
+
+static void probe_netkit(struct kernel_support *ret)
+{
+	ret->supported = has_type(BPF_NETKIT_PRIMARY);
+	if (!ret->supported)
+		(void)snprintf(
+			ret->detail, sizeof(ret->detail),
+			"this kernel has no netkit devices (CONFIG_NETKIT, since Linux 6.7)");
 }
 
 const struct hook_ops hook_tc = {
@@ -76,5 +81,15 @@ const struct hook_ops hook_tc = {
 	.attach = attach_tcx,
 	.compare = compare_tcx,
 	.probe = probe_tc,
+	.update = hook_update_link,
+};
+
+const struct hook_ops hook_netkit = {
+	.link_type = BPF_LINK_TYPE_NETKIT,
+	.load_as = HOOK_AS_IS,
+	.detachable = true,
+	.attach = attach_tcx,
+	.compare = compare_tcx,
+	.probe = probe_netkit,
 	.update = hook_update_link,
 };

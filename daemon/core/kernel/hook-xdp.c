@@ -6,9 +6,11 @@
 #include "base/error.h"
 #include "daemon/core/kernel/hook-kind.h"
 
-static int raise_busy(uint32_t ifindex, const char *name, int sys_errno, struct error *err)
+static int raise_busy(const struct kernel_attach *attach, uint32_t ifindex, int sys_errno,
+		      struct error *err)
 {
-	const uint32_t holder = netdev_xdp_program(ifindex);
+	const char *name = hook_target(attach->hook);
+	const uint32_t holder = hook_netns(attach->hook) == NULL ? netdev_xdp_program(ifindex) : 0;
 	int r;
 
 	r = error_raise_errno(err, ERROR_HOOK_BUSY, sys_errno,
@@ -20,28 +22,32 @@ static int raise_busy(uint32_t ifindex, const char *name, int sys_errno, struct 
 
 static int attach_xdp(const struct kernel_attach *attach, int *ret_fd, struct error *err)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts);
-	const char *name = hook_target(attach->hook);
 	const char *mode = hook_option(attach->hook, "mode");
+	union bpf_attr attr;
 	uint32_t ifindex;
 	int fd, r;
 
-	r = netdev_index(name, &ifindex, err);
+	r = hook_find_netdev(attach, &ifindex, NULL, err);
 	if (r < 0)
 		return r;
+	memset(&attr, 0, sizeof(attr));
+	attr.link_create.target_ifindex = ifindex;
+	attr.link_create.attach_type = BPF_XDP;
 	if (mode != NULL)
-		opts.flags = strcmp(mode, "native") == 0 ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
-	fd = bpf_link_create(attach->program_fd, (int)ifindex, BPF_XDP, &opts);
+		attr.link_create.flags =
+			strcmp(mode, "native") == 0 ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE;
+	fd = hook_link_create(attach, &attr);
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;
 	}
-	if (errno == EBUSY || errno == EEXIST)
-		return raise_busy(ifindex, name, errno, err);
-	if (errno == EOPNOTSUPP && mode != NULL)
-		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, errno,
-					 "interface %s has no XDP of mode %s", name, mode);
-	return hook_raise_attach(attach, errno, err);
+	if (fd == -EBUSY || fd == -EEXIST)
+		return raise_busy(attach, ifindex, -fd, err);
+	if (fd == -EOPNOTSUPP && mode != NULL)
+		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, -fd,
+					 "interface %s has no XDP of mode %s",
+					 hook_target(attach->hook), mode);
+	return hook_raise_attach(attach, -fd, err);
 }
 
 static int compare_xdp(const struct kernel_attach *attach, int link_fd,

@@ -12,7 +12,7 @@
 static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_XDP] = &hook_xdp,
 	[HOOK_TC] = &hook_tc,
-	[HOOK_CGROUP_SKB] = &hook_cgroup_skb,
+	[HOOK_CGROUP_SKB] = &hook_cgroup,
 	[HOOK_TRACEPOINT] = &hook_tracepoint,
 	[HOOK_RAW_TP] = &hook_raw_tp,
 	[HOOK_TP_BTF] = &hook_tp_btf,
@@ -33,6 +33,18 @@ static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_PERF_EVENT] = &hook_perf_event,
 	[HOOK_ITER] = &hook_iter,
 	[HOOK_STRUCT_OPS] = &hook_struct_ops,
+	[HOOK_CGROUP_SOCK] = &hook_cgroup,
+	[HOOK_CGROUP_SOCK_ADDR] = &hook_cgroup,
+	[HOOK_CGROUP_SOCKOPT] = &hook_cgroup,
+	[HOOK_CGROUP_DEVICE] = &hook_cgroup,
+	[HOOK_CGROUP_SYSCTL] = &hook_cgroup,
+	[HOOK_SOCK_OPS] = &hook_cgroup,
+	[HOOK_SK_LOOKUP] = &hook_of_netns,
+	[HOOK_FLOW_DISSECTOR] = &hook_of_netns,
+	[HOOK_NETFILTER] = &hook_netfilter,
+	[HOOK_SK_SKB] = &hook_sockmap,
+	[HOOK_SK_MSG] = &hook_sockmap,
+	[HOOK_NETKIT] = &hook_netkit,
 };
 
 const struct hook_ops *hook_ops_of(enum hook_kind kind)
@@ -50,7 +62,7 @@ const char *kernel_hook_map(const struct hook *hook, bool *ret_optional)
 	*ret_optional = hook_kind(hook) == HOOK_USDT;
 	if (hook_kind(hook) == HOOK_USDT)
 		return "__bpf_usdt_specs";
-	if (hook_kind(hook) == HOOK_STRUCT_OPS)
+	if (hook_kind_info(hook_kind(hook))->target_form == HOOK_FORM_MAP)
 		return hook_target(hook);
 	return hook_kind(hook) == HOOK_ITER ? hook_option(hook, "map") : NULL;
 }
@@ -128,8 +140,14 @@ static int link_info(int fd, struct bpf_link_info *info, struct error *err)
 static int attach_clsact(const struct kernel_attach *attach, struct kernel_link *ret,
 			 struct error *err)
 {
-	const int r = clsact_attach(attach, err);
+	int r;
 
+	if (hook_netns(attach->hook) != NULL)
+		return error_raise(
+			err, ERROR_KERNEL_UNSUPPORTED,
+			"without tcx (since Linux 6.6) tc is attached in the daemon's own "
+			"network namespace only");
+	r = clsact_attach(attach, err);
 	if (r == 0)
 		*ret = (struct kernel_link){ .form = KERNEL_LINK_CLSACT, .fd = -1 };
 	return r;
@@ -138,7 +156,7 @@ static int attach_clsact(const struct kernel_attach *attach, struct kernel_link 
 int kernel_attach(const struct kernel_attach *attach, struct kernel_link *ret, struct error *err)
 {
 	_cleanup_close_ int fd = -1;
-	struct bpf_link_info info;
+	struct bpf_link_info info = { 0 };
 	int r;
 
 	if (hook_selector(attach->hook) != NULL) {
@@ -286,7 +304,7 @@ int kernel_adopt(const struct kernel_attach *attach, int pinned_fd, struct kerne
 		*ret_view = (struct kernel_link_view){ .state = KERNEL_LINK_ATTACHED };
 		return 0;
 	}
-	if (hook_kind(attach->hook) != HOOK_TC)
+	if (hook_kind(attach->hook) != HOOK_TC || hook_netns(attach->hook) != NULL)
 		return error_raise(err, ERROR_NOT_FOUND, "no link is pinned");
 	r = clsact_describe(attach, &view, err);
 	if (r < 0)
@@ -355,9 +373,11 @@ void kernel_probe(size_t i, struct kernel_support *ret)
 int hook_try_load(enum bpf_prog_type type, enum bpf_attach_type expected, uint32_t btf_id,
 		  int *ret_fd)
 {
-	/* r0 = 0; exit */
+	/* r0 = 0; exit. Some calls on addresses cannot be refused: their programs return 1. */
 	const struct bpf_insn insns[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K,
+		  .dst_reg = BPF_REG_0,
+		  .imm = type == BPF_PROG_TYPE_CGROUP_SOCK_ADDR },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = expected,

@@ -1,7 +1,7 @@
 /*
  * Hooks: attaching loaded programs, checking links that were found pinned, telling what the kernel
- * shows, detaching. One row per kind of hook (docs/naming.md). Attach and detach may wait for RCU,
- * 80 ms and more: call them from a worker.
+ * shows, detaching. A row for each kind of hook (bundle/hook-kinds.c), a file for each way to
+ * attach. Attach and detach may wait for RCU, 80 ms and more: call them from a worker.
  */
 #pragma once
 
@@ -14,6 +14,8 @@
 
 struct error;
 struct hook;
+struct netns_reply;
+struct netns_request;
 struct order;
 
 /* What hooks need from the process around them. Borrowed; may be shared by threads. */
@@ -25,6 +27,14 @@ struct kernel_context {
 	 * start. Errors: KERNEL_UNSUPPORTED. */
 	int (*traceable)(void *user, int *ret_fd, struct error *err);
 	void *user;
+	/*
+	 * Does something in another network namespace (daemon/netns/protocol.h): looks an interface
+	 * up, or makes a link, whose fd it returns (else -1). ret->status is what came of it once
+	 * the namespace was entered. NULL: there is no way. Errors: TARGET_NOT_FOUND (no such
+	 * namespace), UNAVAILABLE.
+	 */
+	int (*netns)(void *user, const struct netns_request *request, int program_fd,
+		     struct netns_reply *ret, int *ret_fd, struct error *err);
 	/* Use clsact filters for tc even where tcx works. */
 	bool force_clsact;
 	/* Places of our links where a hook runs several; NULL: each new one runs last. */
@@ -75,7 +85,9 @@ struct kernel_attach {
 	uint32_t program_id; /* kernel's */
 	/* Of a hook in a file, to attach; may be NULL otherwise. */
 	const struct kernel_resolved *resolved;
-	int target_fd; /* the map that kernel_hook_map() names, -1: none; to attach */
+	/* The map that kernel_hook_map() names; -1: none. To attach. */
+	int target_fd;
+	bool is_again; /* this link was attached before: a process id may mean another process */
 };
 
 /* How a program hangs in the kernel. */
@@ -88,7 +100,7 @@ enum kernel_link_form {
 struct kernel_link {
 	enum kernel_link_form form;
 	int fd;	     /* owned; -1 with KERNEL_LINK_CLSACT */
-	uint32_t id; /* kernel's id of the link; 0 with KERNEL_LINK_CLSACT */
+	uint32_t id; /* kernel's id of the link; 0 where it is none */
 };
 
 #define KERNEL_LINK_NONE ((struct kernel_link){ .fd = -1 })

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "bundle/hook.h"
 #include "daemon/core/kernel/hook-kind.h"
 #include "daemon/core/kernel/load-private.h"
 
@@ -10,8 +11,7 @@
 struct wishes {
 	const struct hook_ops *ops; /* of the first; NULL: there is none */
 	enum hook_kind kind;
-	bool ingress;
-	bool egress;
+	uint64_t types;	 /* bit n: the n-th type of the kind (hook-type.c) */
 	char bound[256]; /* what the kernel shall bind it to; empty: nothing named */
 };
 
@@ -42,7 +42,7 @@ static int add_hook(const char *pattern, const char *program, struct wishes *wis
 {
 	_cleanup_(hook_freep) struct hook *hook = NULL;
 	const struct hook_ops *ops;
-	const char *argument;
+	const struct hook_type *type = NULL;
 	int r;
 
 	r = hook_parse_pattern(pattern, &hook, err);
@@ -57,9 +57,8 @@ static int add_hook(const char *pattern, const char *program, struct wishes *wis
 				   hook_kind_info(hook_kind(hook))->name);
 	wishes->ops = ops;
 	wishes->kind = hook_kind(hook);
-	argument = hook_argument(hook);
-	wishes->ingress |= argument == NULL || str_glob(argument, "ingress");
-	wishes->egress |= argument == NULL || str_glob(argument, "egress");
+	for (unsigned int i = 0; (type = hook_type_next(wishes->kind, type)) != NULL; i++)
+		wishes->types |= (uint64_t)hook_type_is_within(type, hook) << i;
 	return ops->bound ? add_bound(hook, program, wishes, err) : 0;
 }
 
@@ -93,6 +92,35 @@ static void set_attach_type(struct bpf_program *program, enum bpf_attach_type ty
 		(void)bpf_program__set_expected_attach_type(program, type);
 }
 
+/* The verifier binds such a program to one type, which its section states, or else its hooks do. */
+static int configure_type(struct bpf_program *program, const struct wishes *wishes,
+			  struct error *err)
+{
+	const enum bpf_attach_type expected = bpf_program__expected_attach_type(program);
+	const struct hook_type *type = NULL, *wished = NULL, *stated = NULL;
+
+	for (unsigned int i = 0; (type = hook_type_next(wishes->kind, type)) != NULL; i++) {
+		if ((wishes->types >> i & 1) != 0)
+			wished = type;
+		if (type->type == expected)
+			stated = type;
+		if (type->type == expected && (wishes->types >> i & 1) != 0)
+			return 0;
+	}
+	if (wished == NULL || !wished->is_bound)
+		return 0;
+	if (stated == NULL && (wishes->types & (wishes->types - 1)) == 0) {
+		set_attach_type(program, wished->type);
+		return 0;
+	}
+	return error_raise(
+		err, ERROR_MANIFEST_INVALID,
+		"program '%s' is for %s by its section (%s), and its hooks are for others",
+		bpf_program__name(program),
+		stated != NULL ? stated->argument : "no call of that kind",
+		bpf_program__section_name(program));
+}
+
 int load_program_configure(const Bpfleet__V1__ProgramSpec *spec, struct bpf_program *program,
 			   struct error *err)
 {
@@ -114,10 +142,12 @@ int load_program_configure(const Bpfleet__V1__ProgramSpec *spec, struct bpf_prog
 	if (wishes.ops->load_as != HOOK_AS_IS)
 		set_attach_type(program, (enum bpf_attach_type)wishes.ops->load_as);
 	/* Returns 2 and 3 are for egress alone, so a program for both states neither. */
-	if (wishes.kind == HOOK_CGROUP_SKB && wishes.ingress != wishes.egress)
-		set_attach_type(program,
-				wishes.egress ? BPF_CGROUP_INET_EGRESS : BPF_CGROUP_INET_INGRESS);
-	return wishes.ops->bound ? configure_bound(program, &wishes, err) : 0;
+	if (wishes.kind == HOOK_CGROUP_SKB && (wishes.types == 1 || wishes.types == 2))
+		set_attach_type(program, wishes.types == 2 ? BPF_CGROUP_INET_EGRESS
+							   : BPF_CGROUP_INET_INGRESS);
+	if (wishes.ops->bound)
+		return configure_bound(program, &wishes, err);
+	return wishes.ops->load_as == HOOK_AS_IS ? configure_type(program, &wishes, err) : 0;
 }
 
 static enum error_code code_of(int sys_errno, bool has_log, bool is_program)

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
-/* cgroup_skb: a link on a directory of the cgroup2 hierarchy; several on one are all run. */
+/* cgroup_*, sock_ops: a link on a directory of the cgroup2 hierarchy; several on one are all run.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -12,12 +13,24 @@
 #include "daemon/core/kernel/hook-kind.h"
 #include "daemon/core/kernel/order.h"
 
-static enum bpf_attach_type direction(const struct kernel_attach *attach)
+static enum bpf_prog_type program_type(enum hook_kind kind)
 {
-	if (hook_kind(attach->hook) == HOOK_LSM_CGROUP)
-		return BPF_LSM_CGROUP;
-	return strcmp(hook_argument(attach->hook), "egress") == 0 ? BPF_CGROUP_INET_EGRESS
-								  : BPF_CGROUP_INET_INGRESS;
+	switch ((unsigned int)kind) {
+	case HOOK_CGROUP_SOCK:
+		return BPF_PROG_TYPE_CGROUP_SOCK;
+	case HOOK_CGROUP_SOCK_ADDR:
+		return BPF_PROG_TYPE_CGROUP_SOCK_ADDR;
+	case HOOK_CGROUP_SOCKOPT:
+		return BPF_PROG_TYPE_CGROUP_SOCKOPT;
+	case HOOK_CGROUP_DEVICE:
+		return BPF_PROG_TYPE_CGROUP_DEVICE;
+	case HOOK_CGROUP_SYSCTL:
+		return BPF_PROG_TYPE_CGROUP_SYSCTL;
+	case HOOK_SOCK_OPS:
+		return BPF_PROG_TYPE_SOCK_OPS;
+	default:
+		return BPF_PROG_TYPE_CGROUP_SKB;
+	}
 }
 
 /* The octal escapes of proc(5), in place. */
@@ -122,7 +135,7 @@ int cgroup_open(const char *path, int *ret_fd, struct error *err)
 	return 0;
 }
 
-static int attach_cgroup_skb(const struct kernel_attach *attach, int *ret_fd, struct error *err)
+static int attach_cgroup(const struct kernel_attach *attach, int *ret_fd, struct error *err)
 {
 	_cleanup_close_ int cgroup = -1;
 	struct stat st;
@@ -133,11 +146,13 @@ static int attach_cgroup_skb(const struct kernel_attach *attach, int *ret_fd, st
 		return r;
 	fd = fstat(cgroup, &st) < 0
 		     ? -errno
-		     : order_link_create(attach, direction(attach), cgroup, st.st_ino);
+		     : order_link_create(attach, hook_attach_type(attach), cgroup, st.st_ino);
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;
 	}
+	if (fd == -EINVAL)
+		return hook_raise_invalid(attach, program_type(hook_kind(attach->hook)), err);
 	if (fd == -EPERM)
 		return error_raise_errno(
 			err, ERROR_HOOK_BUSY, -fd,
@@ -151,9 +166,9 @@ static int attach_cgroup_skb(const struct kernel_attach *attach, int *ret_fd, st
 	return hook_raise_attach(attach, -fd, err);
 }
 
-static int compare_cgroup_skb(const struct kernel_attach *attach, int link_fd,
-			      const struct bpf_link_info *info, struct kernel_link_view *view,
-			      struct error *err)
+static int compare_cgroup(const struct kernel_attach *attach, int link_fd,
+			  const struct bpf_link_info *info, struct kernel_link_view *view,
+			  struct error *err)
 {
 	const char *path = hook_target(attach->hook);
 	_cleanup_close_ int cgroup = -1;
@@ -162,8 +177,7 @@ static int compare_cgroup_skb(const struct kernel_attach *attach, int link_fd,
 	int r;
 
 	(void)link_fd;
-	if (info->cgroup.attach_type != direction(attach))
-		hook_differs(view, KERNEL_LINK_DRIFTED, "it is attached in the other direction");
+	hook_compare_type(attach, info->cgroup.attach_type, view);
 	if (info->cgroup.cgroup_id == 0) {
 		hook_differs(view, KERNEL_LINK_TARGET_GONE, "cgroup %.100s was removed", path);
 		return 0;
@@ -182,25 +196,27 @@ static int compare_cgroup_skb(const struct kernel_attach *attach, int link_fd,
 	return 0;
 }
 
-static void probe_cgroup_skb(struct kernel_support *ret)
+static void probe_cgroup(struct kernel_support *ret)
 {
 	_cleanup_free_ char *mount_point = NULL;
 	struct error err = { 0 };
+	enum hook_kind kind;
 
-	hook_probe_load(BPF_PROG_TYPE_CGROUP_SKB, BPF_CGROUP_INET_INGRESS, ret);
+	if (hook_kind_from_name(ret->kind, &kind))
+		hook_probe_types(program_type(kind), ret);
 	if (!ret->supported || cgroup_hierarchy(&mount_point, &err) == 0)
 		return;
 	ret->supported = false;
 	(void)snprintf(ret->detail, sizeof(ret->detail), "%.90s", err.message);
 }
 
-const struct hook_ops hook_cgroup_skb = {
+const struct hook_ops hook_cgroup = {
 	.link_type = BPF_LINK_TYPE_CGROUP,
 	.load_as = HOOK_AS_IS,
 	.detachable = true,
-	.attach = attach_cgroup_skb,
-	.compare = compare_cgroup_skb,
-	.probe = probe_cgroup_skb,
+	.attach = attach_cgroup,
+	.compare = compare_cgroup,
+	.probe = probe_cgroup,
 	.update = hook_update_link,
 };
 
@@ -231,6 +247,6 @@ const struct hook_ops hook_lsm_cgroup = {
 	.bound = true,
 	.detachable = true,
 	.attach = attach_lsm_cgroup,
-	.compare = compare_cgroup_skb,
+	.compare = compare_cgroup,
 	.probe = probe_lsm_cgroup,
 };
