@@ -523,13 +523,6 @@ const char *hook_option(const struct hook *hook, const char *key)
 	return NULL;
 }
 
-const char *hook_netns(const struct hook *hook)
-{
-	if (info_of(hook)->target_form != HOOK_FORM_OWN_NETNS)
-		return hook_option(hook, "netns");
-	return strcmp(hook_target(hook), "self") == 0 ? NULL : hook_target(hook);
-}
-
 const char *hook_text(const struct hook *hook)
 {
 	return hook->text;

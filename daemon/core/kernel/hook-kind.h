@@ -119,20 +119,8 @@ _must_check_ int perf_compare(int link_fd, const struct bpf_link_info *info, uin
  * KERNEL_UNSUPPORTED. */
 _must_check_ int cgroup_open(const char *path, int *ret_fd, struct error *err);
 
-/*
- * BPF_LINK_CREATE in the hook's network namespace. attr: all but the program's fd; target_fd of a
- * kind whose target is a namespace is filled in. Returns the fd or a negative errno.
- */
+/* BPF_LINK_CREATE; attr: all but the program's fd. Returns the fd or a negative errno. */
 _must_check_ int hook_link_create(const struct kernel_attach *attach, union bpf_attr *attr);
-/*
- * Finds the hook's network namespace (inode number) and, if it has one, its interface there.
- * Either output may be NULL. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED, KERNEL_UNSUPPORTED.
- */
-_must_check_ int hook_find_netdev(const struct kernel_attach *attach, uint32_t *ret_ifindex,
-				  uint64_t *ret_netns, struct error *err);
-/* compare() for a link in a network namespace; shown: its inode number, 0: it is gone. */
-int hook_compare_netns(const struct kernel_attach *attach, uint64_t shown,
-		       struct kernel_link_view *view, struct error *err);
 
 /* Index of a network interface, asked over rtnetlink. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED. */
 _must_check_ int netdev_index(const char *name, uint32_t *ret, struct error *err);

@@ -164,7 +164,7 @@ uint32_t netdev_xdp_program(uint32_t ifindex)
 int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
 			struct kernel_link_view *view, struct error *err)
 {
-	const char *name = hook_target(attach->hook), *netns = hook_netns(attach->hook);
+	const char *name = hook_target(attach->hook);
 	struct error missing = { 0 };
 	uint32_t now;
 	int r;
@@ -173,10 +173,7 @@ int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
 		hook_differs(view, KERNEL_LINK_TARGET_GONE, "interface %s was removed", name);
 		return 0;
 	}
-	/* Of a process id nothing can be said later. */
-	if (netns != NULL && netns[0] != '/')
-		return 0;
-	r = hook_find_netdev(attach, &now, NULL, &missing);
+	r = netdev_index(name, &now, &missing);
 	if (r < 0 && missing.code != ERROR_TARGET_NOT_FOUND) {
 		if (err != NULL)
 			*err = missing;
