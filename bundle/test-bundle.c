@@ -211,7 +211,7 @@ static void programs_are_checked(void **state)
 	CASE(s.program.type = TEXT("sched_cls"), "programs[0].hooks[0]");
 	CASE(s.hooks[1] = TEXT("xdp:"), "programs[0].hooks[1]");
 	CASE(s.hooks[1] = TEXT("xdp:eth%30"), "canonically");
-	CASE(s.default_hooks[0] = TEXT("xdp:eth*"), "default_hooks[0]");
+	CASE(s.default_hooks[0] = TEXT("xdp:"), "default_hooks[0]");
 	CASE(s.default_hooks[0] = TEXT("xdp:eth0"), "none of the program's hooks");
 	CASE(s.default_hooks[1] = s.default_hooks[0]; s.program.n_default_hooks = 2, "twice");
 	CASE(s.program.need = P(NEED__NEED_UNSPECIFIED), "programs[0].need");

@@ -311,8 +311,12 @@ static int infer_program(struct arena *arena, const struct infer_object *object,
 	pattern = infer_hook(arena, bpf_program__section_name(bpf));
 	if (pattern != NULL)
 		spec->hooks[spec->n_hooks++] = copy(arena, pattern);
-	/* A section that says where exactly is where other loaders attach by themselves. */
-	if (pattern != NULL) {
+	/* A section that says where exactly is where other loaders attach by themselves; of
+	 * functions it may say several. */
+	if (pattern != NULL &&
+	    (strchr(pattern, '*') == NULL ||
+	     ((is_of(pattern, "kprobe_multi:") || is_of(pattern, "kretprobe_multi:")) &&
+	      strcmp(strchr(pattern, ':'), ":*") != 0))) {
 		_cleanup_(hook_freep) struct hook *hook = NULL;
 
 		if (hook_parse(pattern, &hook, NULL) == 0)

@@ -359,7 +359,8 @@ static void mistakes_about_programs_are_refused(void **state)
 		     "did you mean 'xdp'");
 	expect_error(THREE_LINES "programs: {count_xdp: {hooks: ['tc:*']}}\n", "type 'xdp'");
 	expect_error(THREE_LINES "programs: {count_xdp: {need: maybe}}\n", "unknown value 'maybe'");
-	expect_error(THREE_LINES "programs: {count_xdp: {default_hooks: ['xdp:*']}}\n", "patterns");
+	expect_error(THREE_LINES "programs: {on_exec: {default_hooks: ['tracepoint:sched:*']}}\n",
+		     "patterns");
 	expect_error(THREE_LINES "programs: {count_xdp: {fallback: g, need: optional}}\n",
 		     "no other need");
 	expect_error(THREE_LINES "programs: {count_xdp: {fallback: g}}\n", "no second program");
