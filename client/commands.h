@@ -34,5 +34,8 @@ int cmd_remove(struct cli *cli, struct error *err);
 int cmd_run(struct cli *cli, struct error *err);
 int cmd_status(struct cli *cli, struct error *err);
 int cmd_unload(struct cli *cli, struct error *err);
+int cmd_replace(struct cli *cli, struct error *err);
+int cmd_rollback(struct cli *cli, struct error *err);
+int cmd_commit(struct cli *cli, struct error *err);
 int cmd_version(struct cli *cli, struct error *err);
 int cmd_watch(struct cli *cli, struct error *err);

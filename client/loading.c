@@ -31,14 +31,14 @@ bool loading_is_lease(const struct cli *cli)
 	return durability(cli) == BPFLEET__V1__DURABILITY__DURABILITY_LEASE;
 }
 
-static int fill_parameters(const struct cli *cli, struct arena *arena,
-			   Bpfleet__V1__LoadRequest *request, struct error *err)
+int loading_parameters(const struct cli *cli, struct arena *arena, Bpfleet__V1__Parameter ***ret,
+		       size_t *ret_n, struct error *err)
 {
 	size_t n = cli_count(&cli->args, OPTION_PARAM);
 	Bpfleet__V1__Parameter *rows = arena_alloc(arena, (n + 1) * sizeof(*rows));
 
-	request->parameters = arena_alloc(arena, (n + 1) * sizeof(void *));
-	if (rows == NULL || request->parameters == NULL)
+	*ret = arena_alloc(arena, (n + 1) * sizeof(void *));
+	if (rows == NULL || *ret == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
 	for (size_t i = 0; i < n; i++) {
 		const char *text = cli_nth(&cli->args, OPTION_PARAM, i);
@@ -49,9 +49,9 @@ static int fill_parameters(const struct cli *cli, struct arena *arena,
 		rows[i].value = (char *)(equals + 1);
 		if (rows[i].name == NULL)
 			return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
-		request->parameters[i] = &rows[i];
+		(*ret)[i] = &rows[i];
 	}
-	request->n_parameters = n;
+	*ret_n = n;
 	return 0;
 }
 
@@ -77,7 +77,7 @@ int loading_call(struct cli *cli, const char *text, bool attach_defaults, struct
 	if (r == 0)
 		r = node_request_id(request_id, err);
 	if (r == 0)
-		r = fill_parameters(cli, arena, &request, err);
+		r = loading_parameters(cli, arena, &request.parameters, &request.n_parameters, err);
 	if (r < 0)
 		return r;
 	request.bundle = bundle;

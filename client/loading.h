@@ -19,6 +19,11 @@ _must_check_ int loading_call(struct cli *cli, const char *text, bool attach_def
 			      struct arena *arena, Bpfleet__V1__LoadResponse **ret,
 			      struct error *err);
 
+/* What --param says, in the arena. */
+_must_check_ int loading_parameters(const struct cli *cli, struct arena *arena,
+				    Bpfleet__V1__Parameter ***ret, size_t *ret_n,
+				    struct error *err);
+
 /* Prints the answer: what is loaded, programs, links. */
 _must_check_ int loading_print(const struct cli *cli, const Bpfleet__V1__LoadResponse *response,
 			       struct error *err);

@@ -82,6 +82,11 @@ static const char *word_name(const struct state_word *words, size_t n, unsigned 
 	return i < n ? words[i].name : "?";
 }
 
+bool instance_state_is_loaded(uint32_t state)
+{
+	return (state >= INSTANCE_READY && state <= INSTANCE_DEGRADED) || state == INSTANCE_SOAKING;
+}
+
 const char *instance_state_name(enum instance_state state)
 {
 	return word_name(instance_states, ARRAY_SIZE(instance_states), state);

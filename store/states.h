@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -55,6 +56,9 @@ enum instance_event link_census_event(const struct link_census *census);
 
 /* The state of a loaded instance that follows from its links (READY, ATTACHED or DEGRADED). */
 enum instance_state instance_state_of_links(const struct link_census *census);
+
+/* Its programs are in the kernel, and it is not on its way out or to another version. */
+bool instance_state_is_loaded(uint32_t state);
 
 /* "READY", "LINKS_GOOD"; "?" outside the enums. */
 const char *instance_state_name(enum instance_state state);

@@ -15,18 +15,19 @@ struct error;
 struct doc;
 
 /* X(name in C, name in policy.yaml and in audit rows) */
-#define POLICY_VERBS(X)     \
-	X(PUSH, "push")     \
-	X(REMOVE, "remove") \
-	X(VIEW, "view")     \
-	X(LOAD, "load")     \
-	X(ATTACH, "attach") \
-	X(DETACH, "detach") \
-	X(UNLOAD, "unload") \
-	X(READ, "read")     \
-	X(WRITE, "write")   \
-	X(RUN, "run")       \
-	X(AUDIT, "audit")   \
+#define POLICY_VERBS(X)       \
+	X(PUSH, "push")       \
+	X(REMOVE, "remove")   \
+	X(VIEW, "view")       \
+	X(LOAD, "load")       \
+	X(ATTACH, "attach")   \
+	X(DETACH, "detach")   \
+	X(UNLOAD, "unload")   \
+	X(REPLACE, "replace") \
+	X(READ, "read")       \
+	X(WRITE, "write")     \
+	X(RUN, "run")         \
+	X(AUDIT, "audit")     \
 	X(GC, "gc")
 
 enum policy_verb {

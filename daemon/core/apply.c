@@ -151,7 +151,7 @@ static int put_back_entries(const struct apply *apply, struct error *err)
 	return 0;
 }
 
-static int pin_all(struct apply *apply, struct error *err)
+int apply_pin(struct apply *apply, struct error *err)
 {
 	struct kernel_object *object = apply->object;
 	int r = kernel_pins_add_instance(apply->pins, apply->id, err);
@@ -160,7 +160,8 @@ static int pin_all(struct apply *apply, struct error *err)
 	for (size_t i = 0; r >= 0 && i < object->n_programs; i++) {
 		const struct kernel_pin pin = { .instance = apply->id,
 						.kind = KERNEL_PIN_PROGRAM,
-						.ordinal = object->programs[i].ordinal };
+						.ordinal = object->programs[i].ordinal,
+						.generation = apply->generation };
 
 		if (object->programs[i].fd >= 0)
 			r = kernel_pin(apply->pins, &pin, object->programs[i].fd, err);
@@ -169,7 +170,8 @@ static int pin_all(struct apply *apply, struct error *err)
 	for (size_t i = 0; r >= 0 && i < object->n_maps; i++) {
 		const struct kernel_pin pin = { .instance = apply->id,
 						.kind = KERNEL_PIN_MAP,
-						.ordinal = object->maps[i].ordinal };
+						.ordinal = object->maps[i].ordinal,
+						.generation = apply->generation };
 
 		r = kernel_pin(apply->pins, &pin, object->maps[i].fd, err);
 	}
@@ -317,28 +319,35 @@ void apply_undo(struct apply *apply)
 	apply->object = NULL;
 }
 
-void apply_run(struct apply *apply)
+int apply_load(struct apply *apply, struct error *err)
 {
 	const struct kernel_load_options options = {
 		.bundle = apply->bundle->bundle,
 		.parameters = apply->parameters,
 		.n_parameters = apply->n_parameters,
 		.want_logs = apply->validate_only,
+		.chooser = apply->chooser,
 		.rejection_log = &apply->rejection_log,
 	};
-	struct error *err = &apply->err;
 	int r = kernel_load(&options, &apply->object, err);
 
-	if (r < 0) {
+	if (r < 0)
 		apply->object = NULL;
+	else if (!apply->validate_only)
+		core_step("load.loaded");
+	return r;
+}
+
+void apply_run(struct apply *apply)
+{
+	struct error *err = &apply->err;
+	int r = apply_load(apply, err);
+
+	if (r < 0 || apply->validate_only)
 		return;
-	}
-	if (apply->validate_only)
-		return;
-	core_step("load.loaded");
 	r = put_back_entries(apply, err);
 	if (r >= 0)
-		r = apply->lease ? open_readonly(apply, err) : pin_all(apply, err);
+		r = apply->lease ? open_readonly(apply, err) : apply_pin(apply, err);
 	if (r >= 0)
 		r = attach_all(apply, err);
 	if (r < 0)

@@ -49,6 +49,7 @@ struct apply {
 	char id[NAME_ID_LEN + 1];
 	struct kernel_parameter *parameters; /* block of its own, strings included */
 	size_t n_parameters;
+	uint32_t generation; /* that it is pinned under */
 	bool validate_only;
 	bool lease;	     /* nothing stays pinned */
 	bool links_may_wait; /* re-apply: a link whose target is missing does not fail the whole */
@@ -56,6 +57,7 @@ struct apply {
 	size_t n_links;
 	struct apply_entries *entries;
 	size_t n_entries;
+	struct kernel_map_chooser *chooser; /* NULL: every map is new */
 
 	/* Filled by the work. */
 	struct kernel_object *object; /* NULL: failed, and undone */
@@ -78,6 +80,10 @@ _must_check_ int apply_add_link(struct apply *apply, const char *id, uint32_t pr
 
 /* On a worker: loads, fills durable maps, pins, attaches; undoes all of it on an error. */
 void apply_run(struct apply *apply);
+/* The parts of it that Replace needs: into the kernel, apply->object is NULL after an error; and
+ * pins for all of it, which stay after an error. */
+_must_check_ int apply_load(struct apply *apply, struct error *err);
+_must_check_ int apply_pin(struct apply *apply, struct error *err);
 /* On a worker: detaches and unpins what apply_run() made. */
 void apply_undo(struct apply *apply);
 

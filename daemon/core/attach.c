@@ -243,7 +243,7 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 
 	if (r < 0)
 		return r;
-	if (instance->state < INSTANCE_READY || instance->state > INSTANCE_DEGRADED)
+	if (!instance_state_is_loaded(instance->state))
 		return error_raise(err, ERROR_INSTANCE_NOT_READY, "instance %s is %s%s%.300s",
 				   instance->id,
 				   instance_state_name((enum instance_state)instance->state),

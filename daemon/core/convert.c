@@ -169,7 +169,17 @@ int convert_instance(struct core *core, struct arena *arena, const struct store_
 	message->n_links = row->n_links;
 	message->lease_ends_at_ns = row->lease_ends_at_ns;
 	message->revision = row->revision;
+	message->generation = row->generation;
 	r = convert_bytes(arena, row->digest, BUNDLE_DIGEST_LEN, &message->digest, err);
+	if (r >= 0 && row->has_previous) {
+		message->previous_bundle =
+			convert_bundle_name(arena, row->previous_name, row->previous_version);
+		if (message->previous_bundle == NULL)
+			return no_memory(err);
+		message->soak_ends_at_ns = row->soak_ends_at_ns;
+		r = convert_bytes(arena, row->previous_digest, BUNDLE_DIGEST_LEN,
+				  &message->previous_digest, err);
+	}
 	if (r >= 0 && row->n_parameters > 0)
 		r = convert_parameters(core, arena, row->id, message, err);
 	if (r < 0)

@@ -56,6 +56,17 @@ static int is_orphan(struct core *core, const struct kernel_pin_entry *entry,
 		return 1;
 	if (entry->name[0] == '\0' || entry->kind == KERNEL_PIN_INNER)
 		return 0;
+	if (entry->kind == KERNEL_PIN_PROGRAM || entry->kind == KERNEL_PIN_MAP) {
+		_cleanup_free_ struct store_instance *instance = NULL;
+
+		r = store_instance_get(core->store, entry->instance, &instance, err);
+		if (r < 0)
+			return err->code == ERROR_NOT_FOUND ? 1 : r;
+		/* The version kept for Rollback has its pins whole, or none. */
+		if (entry->generation != instance->generation)
+			return !instance->has_previous ||
+			       entry->generation != instance->previous_generation;
+	}
 	if (entry->kind == KERNEL_PIN_PROGRAM)
 		r = store_program_list(core->store, entry->instance,
 				       entry->ordinal == 0 ? NULL : &at, 1, &program, &n, err);

@@ -8,6 +8,7 @@
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/links.h"
 #include "daemon/core/reconcile-private.h"
+#include "daemon/core/replace.h"
 #include "daemon/core/state.pb-c.h"
 #include "daemon/core/unload.h"
 #include "proto/arena.h"
@@ -151,6 +152,9 @@ static int settle(struct core *core, const struct store_op *op, struct error *er
 		r = finish_detach(core, op, &tx, err);
 		if (r >= 0)
 			r = answer(op, &tx, err);
+	} else if (strcmp(op->kind, "replace") == 0 || strcmp(op->kind, "rollback") == 0 ||
+		   strcmp(op->kind, "commit") == 0) {
+		r = version_settle(core, op, &tx, err);
 	} else if (strcmp(op->kind, "unload") == 0) {
 		r = store_instance_get(core->store, op->instance, &row, err);
 		if (r >= 0)

@@ -262,15 +262,15 @@ static int open_pin(struct core *core, const struct kernel_pin *pin, bool readon
 int instance_program_fd(struct core *core, const char *id, uint32_t ordinal, int *ret,
 			struct error *err)
 {
-	const struct kernel_pin pin = { .instance = id,
-					.kind = KERNEL_PIN_PROGRAM,
-					.ordinal = ordinal };
+	struct kernel_pin pin = { .instance = id, .kind = KERNEL_PIN_PROGRAM, .ordinal = ordinal };
 	const struct held_instance *held = held_find(core, id);
+	int r;
 
 	if (held != NULL)
 		return duplicate(ordinal < held->n_programs ? held->program_fds[ordinal] : -1, ret,
 				 err);
-	return open_pin(core, &pin, false, ret, err);
+	r = store_instance_generation(core->store, id, &pin.generation, err);
+	return r < 0 ? r : open_pin(core, &pin, false, ret, err);
 }
 
 int instance_link_fd(struct core *core, const char *id, const char *link, int *ret,
@@ -291,15 +291,15 @@ int instance_link_fd(struct core *core, const char *id, const char *link, int *r
 int instance_map_fd(struct core *core, const char *id, uint32_t ordinal, bool readonly, int *ret,
 		    struct error *err)
 {
-	const struct kernel_pin pin = { .instance = id,
-					.kind = KERNEL_PIN_MAP,
-					.ordinal = ordinal };
+	struct kernel_pin pin = { .instance = id, .kind = KERNEL_PIN_MAP, .ordinal = ordinal };
 	const struct held_instance *held = held_find(core, id);
 	const int *fds;
+	int r;
 
 	if (held != NULL) {
 		fds = readonly ? held->readonly_fds : held->map_fds;
 		return duplicate(ordinal < held->n_maps ? fds[ordinal] : -1, ret, err);
 	}
-	return open_pin(core, &pin, readonly, ret, err);
+	r = store_instance_generation(core->store, id, &pin.generation, err);
+	return r < 0 ? r : open_pin(core, &pin, readonly, ret, err);
 }

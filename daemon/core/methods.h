@@ -20,6 +20,10 @@ METHOD_SERVE(serve_attach);
 METHOD_SERVE(serve_detach);
 METHOD_SERVE(serve_unload);
 METHOD_SERVE(serve_keep_lease);
+/* replace.c, rollback.c */
+METHOD_SERVE(serve_replace);
+METHOD_SERVE(serve_rollback);
+METHOD_SERVE(serve_commit);
 /* view.c, changes.c */
 METHOD_SERVE(serve_get_instance);
 METHOD_SERVE(serve_list_instances);

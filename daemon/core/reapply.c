@@ -116,6 +116,9 @@ static int record(struct reapply *reapply, struct error *err)
 		r = apply_store_parts(reapply->apply, &tx, err);
 	if (r >= 0)
 		r = record_links(reapply, &tx, arena, err);
+	/* The version kept for Rollback went with the pins. */
+	if (r >= 0)
+		r = store_version_forget_previous(&tx, reapply->id, err);
 	if (r >= 0)
 		r = store_instance_update(&tx, &row, err);
 	if (r >= 0)
@@ -262,7 +265,10 @@ static int begin(struct reapply *reapply, struct error *err)
 	if (reapply->apply == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "plan an instance");
 	reapply->apply->links_may_wait = true;
-	r = plan_parameters(reapply, err);
+	r = store_instance_generation(reapply->core->store, reapply->id,
+				      &reapply->apply->generation, err);
+	if (r >= 0)
+		r = plan_parameters(reapply, err);
 	if (r >= 0)
 		r = plan_links(reapply, err);
 	if (r >= 0)

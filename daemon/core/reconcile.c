@@ -14,6 +14,7 @@
 #include "daemon/core/links.h"
 #include "daemon/core/observe.h"
 #include "daemon/core/reconcile-private.h"
+#include "daemon/core/replace.h"
 #include "daemon/core/request.h"
 #include "daemon/core/select.h"
 #include "daemon/core/trusted.h"
@@ -25,11 +26,13 @@
 	"held: `bpfleetd --detach-all` is in force; after `bpfleetd --resume` it is applied again"
 
 /* Opens a pin and compares the kernel's id with the recorded one. */
-static bool program_is_there(struct core *core, const struct store_program *row)
+static bool program_is_there(struct core *core, const struct store_program *row,
+			     uint32_t generation)
 {
 	const struct kernel_pin pin = { .instance = row->instance,
 					.kind = KERNEL_PIN_PROGRAM,
-					.ordinal = row->ordinal };
+					.ordinal = row->ordinal,
+					.generation = generation };
 	_cleanup_close_ int fd = -1;
 	struct kernel_program_info info;
 	struct error ignored = { 0 };
@@ -38,11 +41,12 @@ static bool program_is_there(struct core *core, const struct store_program *row)
 	       kernel_program_info(fd, &info, &ignored) >= 0 && info.id == row->kernel_id;
 }
 
-static bool map_is_there(struct core *core, const struct store_map *row)
+static bool map_is_there(struct core *core, const struct store_map *row, uint32_t generation)
 {
 	const struct kernel_pin pin = { .instance = row->instance,
 					.kind = KERNEL_PIN_MAP,
-					.ordinal = row->ordinal };
+					.ordinal = row->ordinal,
+					.generation = generation };
 	_cleanup_close_ int fd = -1;
 	struct kernel_map_info info;
 	struct error ignored = { 0 };
@@ -52,7 +56,8 @@ static bool map_is_there(struct core *core, const struct store_map *row)
 }
 
 /* Returns 1 if every program and map is pinned as it was recorded, 0 if not. */
-static int parts_are_there(struct core *core, const char *id, struct error *err)
+static int parts_are_there(struct core *core, const char *id, uint32_t generation,
+			   struct error *err)
 {
 	_cleanup_free_ struct store_program *programs = NULL;
 	_cleanup_free_ struct store_map *maps = NULL;
@@ -64,11 +69,11 @@ static int parts_are_there(struct core *core, const char *id, struct error *err)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n_programs; i++) {
-		if (programs[i].kernel_id != 0 && !program_is_there(core, &programs[i]))
+		if (programs[i].kernel_id != 0 && !program_is_there(core, &programs[i], generation))
 			return 0;
 	}
 	for (size_t i = 0; i < n_maps; i++) {
-		if (maps[i].kernel_id != 0 && !map_is_there(core, &maps[i]))
+		if (maps[i].kernel_id != 0 && !map_is_there(core, &maps[i], generation))
 			return 0;
 	}
 	return 1;
@@ -209,13 +214,13 @@ static int settle_instance(struct core *core, const struct store_instance *row, 
 		return end(core, row, "unload", "finished after a restart", err);
 	if (core->held_by_owner)
 		return hold(core, row, err);
-	r = same_boot ? parts_are_there(core, row->id, err) : 0;
+	r = same_boot ? parts_are_there(core, row->id, row->generation, err) : 0;
 	if (r > 0 && reconcile_is_revoked(core, row->digest))
 		return revoke_begin(core, row, err);
 	if (r < 0)
 		return r;
 	/* One that was being loaded has links that no row describes. */
-	if (r > 0 && row->state >= INSTANCE_READY && row->state <= INSTANCE_DEGRADED)
+	if (r > 0 && instance_state_is_loaded(row->state))
 		return adopt_links(core, row->id, err);
 	if (same_boot && r == 0)
 		log_warning("pins of instance %s are gone: loading it again", row->id);
@@ -404,6 +409,7 @@ void reconcile_retry(struct core *core)
 		revoke_running(core);
 	/* Some of the others in turn: what no notice told of shows all the same. */
 	look_at_some(core, NULL, core->describe_after);
+	version_commit_due(core);
 	select_resolve(core);
 	observe_follow(core->observe);
 	loop_set_timer(core->loop, &core->retry, clock_monotonic_ns() + RETRY_NS);

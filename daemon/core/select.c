@@ -246,7 +246,7 @@ static int resolve(struct selection *selection, const struct store_link *selecto
 	size_t n = 0;
 	int r = store_instance_get(core->store, selector->instance, &instance, err);
 
-	if (r < 0 || instance->state < INSTANCE_READY || instance->state > INSTANCE_DEGRADED)
+	if (r < 0 || !instance_state_is_loaded(instance->state))
 		return r;
 	rows = calloc(selection->n_netdevs + 1, sizeof(*rows));
 	if (arena == NULL || rows == NULL)

@@ -82,19 +82,51 @@ static int configure_programs(struct load *load, const char *object_name, struct
 	return 0;
 }
 
+/* A new map, or that of another load. */
+static int choose_map(struct load *load, size_t at, const struct btf *btf, struct bpf_map *map,
+		      struct error *err)
+{
+	struct kernel_map *noted = &load->object->maps[at];
+	struct kernel_map_choice choice = { .fd = -1 };
+	struct kernel_map_chooser *chooser = load->options->chooser;
+	int r = 0;
+
+	if (chooser == NULL)
+		return 0;
+	r = chooser->choose(chooser, load->manifest->maps[at], btf,
+				    bpf_map__btf_key_type_id(map), bpf_map__btf_value_type_id(map),
+				    &choice, err);
+	if (r < 0)
+		return r;
+	noted->shared = choice.fd >= 0;
+	noted->filled_later = choice.filled_later;
+	noted->frozen = choice.frozen;
+	if (choice.fd < 0)
+		return 0;
+	r = bpf_map__reuse_fd(map, choice.fd);
+	return r < 0 ? error_raise_errno(err, ERROR_KERNEL_REFUSED, -r, "cannot keep map '%s'",
+					 noted->name)
+		     : 0;
+}
+
 static int configure(struct load *load, const char *object_name, struct bpf_object *object,
 		     size_t *ret_culprit, struct error *err)
 {
 	struct bpf_map *map;
+	size_t hint = 0;
 	int r;
 
-	/* Pins are made by pins.c alone, never where the object says. */
 	bpf_object__for_each_map(map, object)
 	{
+		/* Pins are made by pins.c alone, never where the object says. */
 		(void)bpf_map__set_pin_path(map, NULL);
 		/* So that a link holds the table, whatever its section is called. */
 		if ((unsigned int)bpf_map__type(map) == BPF_MAP_TYPE_STRUCT_OPS)
 			(void)bpf_map__set_map_flags(map, bpf_map__map_flags(map) | BPF_F_LINK);
+		r = choose_map(load, load_map_ordinal(load, object_name, load_map_name(map), &hint),
+			       bpf_object__btf(object), map, err);
+		if (r < 0)
+			return r;
 	}
 	r = load_parameters_write(load, object_name, object, err);
 	if (r < 0)
@@ -175,7 +207,8 @@ static int freeze(struct kernel_map *noted, struct error *err)
 	struct error unfit = { 0 };
 	int r;
 
-	if (noted->frozen || noted->access != BPFLEET__V1__ACCESS__ACCESS_READ)
+	if (noted->frozen || noted->filled_later ||
+	    noted->access != BPFLEET__V1__ACCESS__ACCESS_READ)
 		return 0;
 	r = kernel_map_freeze(noted->fd, noted->type, &unfit);
 	noted->frozen = r == 0;
@@ -210,7 +243,7 @@ static int note_map(struct load *load, size_t i, const struct bpf_object *object
 	noted->n_cpus = shape.n_cpus;
 	noted->access = spec->access;
 	/* libbpf froze constants before the programs were verified. */
-	noted->frozen = bpf_map__is_internal(map) && (shape.flags & BPF_F_RDONLY_PROG) != 0;
+	noted->frozen |= bpf_map__is_internal(map) && (shape.flags & BPF_F_RDONLY_PROG) != 0;
 	noted->key_type_id = bpf_map__btf_key_type_id(map);
 	noted->value_type_id = bpf_map__btf_value_type_id(map);
 	inner = bpf_map__inner_map((struct bpf_map *)(uintptr_t)map);

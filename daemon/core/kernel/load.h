@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "bpfleet/v1/bundle.pb-c.h"
 
+struct btf;
 struct error;
 struct str;
 
@@ -27,6 +28,24 @@ struct kernel_parameter {
 	const char *value; /* as text, in the form of LoadRequest */
 };
 
+/* Where a map of a load comes from. */
+struct kernel_map_choice {
+	int fd;	     /* that of another load, borrowed until the load has ended; -1: a new map */
+	bool frozen; /* with fd: user space cannot write it */
+	bool filled_later; /* a new map that its loader fills: it is not frozen here */
+};
+
+/*
+ * Decides it: asked, maybe more than once, about each map of an opened object, whose types are in
+ * btf (NULL: it has none). What it gives must be the same in all that kernel and programs see:
+ * libbpf does not compare.
+ */
+struct kernel_map_chooser {
+	int (*choose)(struct kernel_map_chooser *chooser, const Bpfleet__V1__MapSpec *spec,
+		      const struct btf *btf, uint32_t key_type_id, uint32_t value_type_id,
+		      struct kernel_map_choice *ret, struct error *err);
+};
+
 struct kernel_load_options {
 	/* Unpacked from verified bytes; borrowed for the call. */
 	const Bpfleet__V1__Bundle *bundle;
@@ -34,6 +53,7 @@ struct kernel_load_options {
 	size_t n_parameters;
 	/* Fill kernel_program.verifier_log of every program, not only on failure. Slower. */
 	bool want_logs;
+	struct kernel_map_chooser *chooser; /* NULL: every map is new */
 	/* May be NULL; after VERIFIER_REJECTED it holds the end of that program's log. */
 	struct str *rejection_log;
 };
@@ -66,6 +86,8 @@ struct kernel_map {
 	uint32_t flags;
 	Bpfleet__V1__Access access;
 	bool frozen;
+	bool shared; /* with another load: options->choose_map gave it */
+	bool filled_later;
 	uint32_t n_cpus;      /* possible CPUs if per-CPU, else 0 */
 	uint32_t key_type_id; /* into the object's BTF; 0: none */
 	uint32_t value_type_id;

@@ -1,0 +1,23 @@
+/* What the switch from one version of an instance to another needs of the rest of core. */
+#pragma once
+
+#include "bpfleet/v1/node.pb-c.h"
+#include "daemon/core/core.h"
+#include "store/instances.h"
+#include "store/journal.h"
+
+struct arena;
+
+/* The instance and its links as they are now, for an answer. Errors: those of the store. */
+_must_check_ int version_respond(struct core *core, const char *id, struct arena *arena,
+				 Bpfleet__V1__Instance **ret_instance,
+				 Bpfleet__V1__Link ***ret_links, size_t *ret_n_links,
+				 struct error *err);
+
+/* At the start: a "replace" or "rollback" of the journal that did not come to its end is undone, a
+ * "commit" is finished, in the caller's transaction. */
+_must_check_ int version_settle(struct core *core, const struct store_op *op, struct store_tx *tx,
+				struct error *err);
+
+/* Commits the instances whose soak time is over. */
+void version_commit_due(struct core *core);

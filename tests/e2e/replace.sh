@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# Replace, Rollback, Commit: no packet unseen under a flood, refusals that change nothing, the way back, the soak time.
+# In CI 60 Replaces for each hook; BPFLEET_FULL=1: 1,000, under at least 1,000,000 packets.
+. "$(dirname "$0")/node.sh"
+
+n=60 packets=200000
+[ -z "${BPFLEET_FULL:-}" ] || { n=1000 packets=1000000; }
+
+node_prepare
+node_start
+peer_make
+node_cgroup
+# Neighbours that need not ask, so that only the flood is on the wire.
+address() { ip -j link show "$1" | jq -r '.[0].address'; }
+ip neigh replace 10.9.0.2 lladdr "$(in_peer ip -j link show veth1 | jq -r '.[0].address')" dev veth0
+in_peer ip neigh replace 10.9.0.1 lladdr "$(address veth0)" dev veth1
+
+flood_bundle() { # VERSION [sed script on the source tree's yaml]
+	sed "s/^version: .*/version: $1/" "$NODE_ROOT/tests/e2e/replace/bundle.yaml" >"$WORK/flood.yaml"
+	cli bundle build "$WORK/flood.yaml" --object-dir "$NODE_BUILD/tests/e2e" --out "$WORK/flood-$1.bpfb" >/dev/null
+	cli bundle sign -s "$WORK/keys/release.key" "$WORK/flood-$1.bpfb" >/dev/null
+	cli push "$WORK/flood-$1.bpfb" >/dev/null
+}
+flood_bundle 1.0.0
+id=$(cli --output json load flood --label web | jq -r .instance.name)
+state() { cli --output json list instances | jq -r '.instances[] | select(.label == "web") | .state'; }
+
+run_flood() { # PROGRAM HOOK replace|reattach N PACKETS
+	in_peer "$NODE_BUILD/tests/e2e/flood" "$WORK/run/bpfleet.sock" "$id" "$1" "$2" "$3" "$4" "$5" veth1
+}
+exact() { run_flood "$1" "$2" replace $n $packets; }
+# The control: the same with a gap must lose packets.
+loses() { ! run_flood "$1" "$2" reattach 10 20000 && grep -q '^sent' "$WORK/expect.out"; }
+in_cgroup() { # Runs "$@" as a member of the test's cgroup.
+	bash -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$NODE_CGROUP" nsenter --target "$peer_pid" --net \
+		"$NODE_BUILD/tests/e2e/flood" "$WORK/run/bpfleet.sock" "$id" "$@" veth1
+}
+cgroup_hook="cgroup_skb:${NODE_CGROUP#"$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)"}:egress"
+cgroup_exact() { in_cgroup count_cgroup "$cgroup_hook" replace $n $packets; }
+cgroup_loses() { ! in_cgroup count_cgroup "$cgroup_hook" reattach 50 20000 && grep -q '^sent' "$WORK/expect.out"; }
+told() { # WHAT COMMAND...: and shows what it counted
+	expect "$@"
+	sed 's/^/     | /' "$WORK/expect.out"
+}
+
+told "xdp: $n Replaces under a flood, every packet counted once" exact count_xdp xdp:veth0,mode=generic
+told "xdp: detach and attach loses some" loses count_xdp xdp:veth0,mode=generic
+told "tc: $n Replaces under a flood, every packet counted once" exact count_tc tc:veth0:ingress
+told "tc: detach and attach loses some" loses count_tc tc:veth0:ingress
+told "cgroup_skb: $n Replaces under a flood, every packet counted once" cgroup_exact
+told "cgroup_skb: detach and attach loses some" cgroup_loses
+
+# ---- the way back, and forward
+flood_bundle 1.1.0
+cli attach web count_tc tc:veth0:ingress >/dev/null
+link=$(cli --output json list links | jq -r '.links[0].name')
+program_id() { bpftool -j net show dev veth0 | jq -r '.[0].tc[0].prog_id // .[0].tc[0].id'; }
+before=$(program_id)
+cli replace web flood@1.1.0 >/dev/null
+expect "the instance soaks" test "$(state)" = INSTANCE_STATE_SOAKING
+expect "another program runs, on the same link" test "$(program_id)" != "$before" -a "$(cli --output json list links | jq -r '.links[0].name')" = "$link"
+expect "a second Replace is refused until one or the other is chosen" refused REPLACE_REFUSED cli replace web flood@1.0.0
+cli rollback web >/dev/null
+expect "rolled back: the very program of before runs" test "$(program_id)" = "$before"
+expect "there is nothing to roll back to any more" refused REPLACE_REFUSED cli rollback web
+cli replace web flood@1.1.0 --soak 1s >/dev/null
+soaked() { for _ in $(seq 300); do [ "$(state)" = INSTANCE_STATE_ATTACHED ] && return 0; sleep 0.1; done; state; return 1; }
+expect "the soak time ends, and the instance is committed" soaked
+cli replace web flood@1.0.0 >/dev/null
+kill -9 "$(core_pid)"
+node_wait
+expect "core was killed while it soaks: it still does" test "$(state)" = INSTANCE_STATE_SOAKING
+cli rollback web >/dev/null
+expect "and rolls back" test "$(cli --output json list instances | jq -r '.instances[0].bundle')" = bundles/flood@1.1.0
+expect "a parameter is changed by a Replace with the same version" cli replace web flood@1.1.0 --param slot=1
+cli commit web >/dev/null
+expect "and kept by the next one" bash -c "'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' replace web flood@1.0.0 >/dev/null && '$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' --output json list instances | jq -e '.instances[0].parameters[0] | .name == \"slot\" and .value == \"1\"'"
+cli commit web >/dev/null
+
+# ---- refusals change nothing
+ids() { program_id; cli --output json list instances | jq -r '.instances[0] | .state, .bundle, .generation'; }
+was=$(ids)
+expect "a map that would be reset is named" refused "no map 'absent'" cli replace web flood@1.1.0 --reset-map absent
+expect "a parameter out of its type is refused" refused INVALID_PARAMETER cli replace web flood@1.1.0 --param slot=many
+expect "another bundle is refused" bash -c "cp '$NODE_BUILD/bpf/packet_count.bpfb' '$WORK/p.bpfb'; '$WORK/usr/bin/bpfleet' bundle sign -s '$WORK/keys/release.key' '$WORK/p.bpfb' >/dev/null; '$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' push '$WORK/p.bpfb' >/dev/null; ! '$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' replace web packet_count"
+expect "a stranger may not" refused NOT_FOUND cli_as $NODE_STRANGER replace web flood@1.1.0
+expect "validate_only answers and changes nothing" cli replace web flood@1.1.0 --validate-only
+expect "everything is as it was" test "$(ids)" = "$was"
+expect "no pin is orphaned" test "$(cli --output json status | jq -r '.nOrphanPins // 0')" = 0
+expect "pins of one version are left" bash -c "[ \$(ls '$WORK'/bpffs/*/${id#instances/} | grep -c '^p_') -eq 3 ]"
+expect "the instance unloads" cli unload web
+node_finish
