@@ -14,7 +14,7 @@ daemon/host: base daemon/config daemon/sandbox daemon/supervisor/protocol.h
 daemon/resolver: base daemon/sandbox
 daemon/sandbox: base
 daemon/config: base
-daemon/mapread: base
+daemon/mapread: base bundle
 daemon/ipc: base proto
 client: base proto rpc bundle decode
 store: base

@@ -335,7 +335,8 @@ int serve_redeem_ticket(struct request *request, ProtobufCMessage **ret_response
 	if (r >= 0)
 		r = fill_grant(request, instance, map, &reply, err);
 	if (r >= 0)
-		r = instance_map_fd(request->core, instance->id, map->ordinal, true,
+		/* A read-only fd cannot be mapped; a frozen map is written through none. */
+		r = instance_map_fd(request->core, instance->id, map->ordinal, false,
 				    &request->reply_fd, err);
 	if (r >= 0)
 		*ret_response = &reply->base;

@@ -224,7 +224,6 @@ static int note_map(struct load *load, size_t i, const struct bpf_object *object
 {
 	const Bpfleet__V1__MapSpec *spec = load->manifest->maps[at];
 	struct kernel_map *noted = &load->object->maps[at];
-	const struct bpf_map *inner;
 	struct mapread_map shape;
 	int r;
 
@@ -244,12 +243,9 @@ static int note_map(struct load *load, size_t i, const struct bpf_object *object
 	noted->access = spec->access;
 	/* libbpf froze constants before the programs were verified. */
 	noted->frozen |= bpf_map__is_internal(map) && (shape.flags & BPF_F_RDONLY_PROG) != 0;
-	noted->key_type_id = bpf_map__btf_key_type_id(map);
-	noted->value_type_id = bpf_map__btf_value_type_id(map);
-	inner = bpf_map__inner_map((struct bpf_map *)(uintptr_t)map);
-	if (inner != NULL) {
-		noted->inner_key_type_id = bpf_map__btf_key_type_id(inner);
-		noted->inner_value_type_id = bpf_map__btf_value_type_id(inner);
+	if (bpf_map__btf_value_type_id(map) != 0) {
+		noted->key_type_id = bpf_map__btf_key_type_id(map);
+		noted->value_type_id = bpf_map__btf_value_type_id(map);
 	}
 	if (spec->events != NULL) {
 		const struct btf *btf = bpf_object__btf(object);
@@ -260,6 +256,31 @@ static int note_map(struct load *load, size_t i, const struct bpf_object *object
 		note_counter(load, object, spec, noted);
 	}
 	return freeze(noted, err);
+}
+
+/*
+ * What the object declares, before the load: libbpf forgets the types of maps that the kernel takes
+ * no types for (queues, maps of maps, devices), and the inner maps' templates.
+ */
+static void note_types(struct load *load, size_t i, const struct bpf_object *object)
+{
+	const char *object_name = load->manifest->objects[i]->name;
+	struct bpf_map *map;
+	size_t hint = 0;
+
+	bpf_object__for_each_map(map, object)
+	{
+		const size_t at = load_map_ordinal(load, object_name, load_map_name(map), &hint);
+		const struct bpf_map *inner = bpf_map__inner_map(map);
+		struct kernel_map *noted = &load->object->maps[at];
+
+		noted->key_type_id = bpf_map__btf_key_type_id(map);
+		noted->value_type_id = bpf_map__btf_value_type_id(map);
+		if (inner != NULL) {
+			noted->inner_key_type_id = bpf_map__btf_key_type_id(inner);
+			noted->inner_value_type_id = bpf_map__btf_value_type_id(inner);
+		}
+	}
 }
 
 static int note_maps(struct load *load, size_t i, const struct bpf_object *object,
@@ -320,6 +341,7 @@ int load_object(struct load *load, size_t i, size_t *ret_culprit, struct error *
 		messages_end();
 		return r;
 	}
+	note_types(load, i, object);
 	r = bpf_object__load(object);
 	messages_end();
 	if (r < 0) {
