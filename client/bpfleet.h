@@ -447,6 +447,14 @@ BPFLEET_API int bpfleet_map_update(struct bpfleet *node, const char *map, const 
 BPFLEET_API int bpfleet_map_delete(struct bpfleet *node, const char *map, const void *key,
 				   size_t key_size, struct bpfleet_error *error);
 
+/*
+ * An fd of a frozen map, close(2) it: bpf(2) lookups at the kernel's speed, and of an array with
+ * BPF_F_MMAPABLE a read-only mmap(PROT_READ, MAP_SHARED). Nothing can be written through it. Fails
+ * with MAP_NOT_FREEZABLE for a map that is not frozen (read it over the API), MAP_PRIVATE.
+ */
+BPFLEET_API int bpfleet_open_map(struct bpfleet *node, const char *map, int *ret_fd,
+				 struct bpfleet_error *error);
+
 struct bpfleet_dump;
 
 /* One entry of a dump; the pointers are good until the next bpfleet_dump_next() or the close. */

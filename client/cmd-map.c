@@ -1,11 +1,17 @@
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/str.h"
+#include "bundle/map-type.h"
 #include "client/cli.h"
 #include "client/commands.h"
+#include "client/fd.h"
 #include "client/map-view.h"
 #include "client/node.h"
 #include "client/progress.h"
@@ -13,6 +19,8 @@
 #include "rpc/client.h"
 
 #define KEYS_PER_CALL 1024U
+#define LINES_PER_CALL 1024U
+#define BYTES_PER_CALL ((size_t)256 << 10)
 
 /* The keys of the command line, from its second argument. */
 static int parse_keys(struct cli *cli, struct map_view *view, ProtobufCBinaryData **ret,
@@ -74,6 +82,69 @@ static int print_found(struct cli *cli, struct map_view *view, const ProtobufCBi
 	return r;
 }
 
+/* Those of key and value whose bytes are the declared types are read and typed here, the rest
+ * there. */
+static bool is_plain(const struct map_view *view)
+{
+	const struct map_type *type = map_type_find(view->map->type);
+
+	return view->decoder != NULL && type != NULL && type->key == MAP_KEY_TYPED &&
+	       (type->value == MAP_VALUE_TYPED || type->value == MAP_VALUE_TARGET);
+}
+
+static bool is_variable(const struct map_view *view, const char *key)
+{
+	uint32_t offset;
+	size_t n;
+
+	return is_plain(view) && decoder_variable(view->decoder, key, &offset, &n);
+}
+
+static int print_line(struct cli *cli, const char *json, struct error *err)
+{
+	struct str line = { 0 };
+	int r;
+
+	(void)str_append(&line, json);
+	r = cli_print_str(cli, &line, err);
+	str_done(&line);
+	return r;
+}
+
+/* Keys that the daemon reads as text; entries come back as JSON. */
+static int get_as_text(struct cli *cli, struct map_view *view, struct error *err)
+{
+	Bpfleet__V1__LookupMapRequest request = BPFLEET__V1__LOOKUP_MAP_REQUEST__INIT;
+	const Bpfleet__V1__LookupMapResponse *response;
+	const size_t n = cli->args.n_arguments - 1;
+	char **texts = arena_alloc(view->arena, (n + 1) * sizeof(*texts));
+	size_t n_missing = 0;
+	ProtobufCMessage *answer;
+	int r;
+
+	if (texts == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
+	for (size_t i = 0; i < n; i++)
+		texts[i] = (char *)(uintptr_t)cli_argument(&cli->args, i + 1);
+	request.map = view->name;
+	request.key_texts = texts;
+	request.n_key_texts = n;
+	request.encoding = BPFLEET__V1__ENCODING__ENCODING_JSON;
+	r = node_call(cli->node, "LookupMap", &request.base, view->arena, &answer, err);
+	if (r < 0)
+		return r;
+	response = (const Bpfleet__V1__LookupMapResponse *)answer;
+	for (size_t i = 0; r == 0 && i < response->n_entries; i++) {
+		n_missing += !response->entries[i]->found;
+		if (response->entries[i]->found)
+			r = print_line(cli, response->entries[i]->json, err);
+	}
+	if (r == 0 && n_missing > 0)
+		r = error_raise(err, ERROR_KEY_NOT_IN_MAP, "%s lacks %zu of them", view->name,
+				n_missing);
+	return r;
+}
+
 int cmd_map_get(struct cli *cli, struct error *err)
 {
 	Bpfleet__V1__LookupMapRequest request = BPFLEET__V1__LOOKUP_MAP_REQUEST__INIT;
@@ -83,8 +154,14 @@ int cmd_map_get(struct cli *cli, struct error *err)
 	int r;
 
 	r = map_view_new(cli, &view, err);
-	if (r == 0)
-		r = parse_keys(cli, view, &request.keys, &request.n_keys, err);
+	if (r < 0)
+		return r;
+	if (!is_plain(view) ||
+	    (cli->args.n_arguments > 1 && is_variable(view, cli_argument(&cli->args, 1))))
+		return get_as_text(cli, view, err);
+	if (cli->args.n_arguments < 2)
+		return cli_usage(cli, err, "a KEY is missing");
+	r = parse_keys(cli, view, &request.keys, &request.n_keys, err);
 	if (r < 0)
 		return r;
 	request.map = view->name;
@@ -117,6 +194,16 @@ static int print_chunk(struct cli *cli, struct map_view *view,
 	return 0;
 }
 
+static int print_lines(struct cli *cli, const Bpfleet__V1__DumpMapResponse *chunk,
+		       struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < chunk->n_json; i++)
+		r = print_line(cli, chunk->json[i], err);
+	return r;
+}
+
 static int dump(struct cli *cli, struct map_view *view, struct rpc_stream *stream,
 		struct error *err)
 {
@@ -137,7 +224,10 @@ static int dump(struct cli *cli, struct map_view *view, struct rpc_stream *strea
 			break;
 		n_entries += ((const Bpfleet__V1__DumpMapResponse *)message)->n_entries;
 		progress_done(&progress);
-		r = print_chunk(cli, view, (const Bpfleet__V1__DumpMapResponse *)message, err);
+		r = is_plain(view)
+			    ? print_chunk(cli, view, (const Bpfleet__V1__DumpMapResponse *)message,
+					  err)
+			    : print_lines(cli, (const Bpfleet__V1__DumpMapResponse *)message, err);
 		if (r < 0)
 			break;
 		progress_update(&progress, n_entries, 0);
@@ -157,7 +247,8 @@ int cmd_map_dump(struct cli *cli, struct error *err)
 	if (r < 0)
 		return r;
 	request.map = view->name;
-	request.encoding = BPFLEET__V1__ENCODING__ENCODING_PACKED;
+	request.encoding = is_plain(view) ? BPFLEET__V1__ENCODING__ENCODING_PACKED
+					  : BPFLEET__V1__ENCODING__ENCODING_JSON;
 	r = node_subscribe(cli->node, "DumpMap", &request.base, UINT64_MAX, &stream, err);
 	if (r == 0) {
 		node_stream_limit(cli->node, stream);
@@ -167,19 +258,186 @@ int cmd_map_dump(struct cli *cli, struct error *err)
 	return r;
 }
 
+/* Lines of JSON to the daemon; *ret_n counts up. */
+static int send_lines(struct cli *cli, struct map_view *view, char **lines, size_t n,
+		      uint64_t *ret_n, struct error *err)
+{
+	Bpfleet__V1__UpdateMapRequest request = BPFLEET__V1__UPDATE_MAP_REQUEST__INIT;
+	_cleanup_(arena_freep) struct arena *arena = NULL;
+	char request_id[NODE_REQUEST_ID_LEN + 1];
+	ProtobufCMessage *response;
+	int r = cli_arena(&arena, err);
+
+	if (r == 0)
+		r = node_request_id(request_id, err);
+	if (r < 0)
+		return r;
+	request.map = view->name;
+	request.json = lines;
+	request.n_json = n;
+	request.request_id = request_id;
+	r = node_call(cli->node, "UpdateMap", &request.base, arena, &response, err);
+	if (r == 0)
+		*ret_n += ((const Bpfleet__V1__UpdateMapResponse *)response)->n_written;
+	return r < 0 ? error_context(err, r, "after %" PRIu64 " entries", *ret_n) : 0;
+}
+
+static int report_written(struct cli *cli, uint64_t n, struct error *err)
+{
+	Bpfleet__V1__UpdateMapResponse response = BPFLEET__V1__UPDATE_MAP_RESPONSE__INIT;
+
+	response.n_written = (uint32_t)n;
+	if (cli->json)
+		return cli_print_message(cli, &response.base, err);
+	cli_say(cli, "%" PRIu64 " written", n);
+	return 0;
+}
+
+static int set_lines(struct cli *cli, struct map_view *view, FILE *file, struct error *err)
+{
+	char *lines[LINES_PER_CALL] = { 0 };
+	size_t n = 0, bytes = 0, capacity;
+	struct progress progress;
+	uint64_t written = 0;
+	ssize_t got;
+	int r = 0;
+
+	progress_init(&progress, cli, "entries written:", false);
+	do {
+		got = getline(&lines[n], &capacity, file);
+		if (got > 1) {
+			bytes += (size_t)got;
+			n++;
+		}
+		if (n > 0 && (got < 0 || n == LINES_PER_CALL || bytes > BYTES_PER_CALL)) {
+			r = send_lines(cli, view, lines, n, &written, err);
+			progress_update(&progress, written, 0);
+			n = bytes = 0;
+		}
+		for (size_t i = 0; n == 0 && i < LINES_PER_CALL; i++) {
+			free(lines[i]);
+			lines[i] = NULL;
+		}
+		capacity = 0;
+	} while (r == 0 && got >= 0);
+	for (size_t i = 0; i < LINES_PER_CALL; i++)
+		free(lines[i]);
+	progress_done(&progress);
+	return r < 0 ? r : report_written(cli, written, err);
+}
+
+/* {"key":TEXT,"value":TEXT}, the texts as strings; key NULL: none. */
+static int text_entry(struct map_view *view, const char *key, const char *value, char **ret,
+		      struct error *err)
+{
+	_cleanup_(str_done) struct str line = { 0 };
+
+	(void)str_append(&line, "{");
+	if (key != NULL) {
+		(void)str_append(&line, "\"key\":");
+		(void)str_append_json(&line, key, SIZE_MAX);
+		(void)str_append(&line, ",");
+	}
+	(void)str_append(&line, "\"value\":");
+	(void)str_append_json(&line, value, SIZE_MAX);
+	(void)str_append(&line, "}");
+	*ret = line.failed ? NULL : arena_strndup(view->arena, line.data, line.len);
+	return *ret == NULL ? error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory") : 0;
+}
+
+static int set_one(struct cli *cli, struct map_view *view, struct error *err);
+
+static int set_file(struct cli *cli, struct map_view *view, const char *path, struct error *err)
+{
+	_cleanup_fclose_ FILE *opened = strcmp(path, "-") == 0 ? NULL : fopen(path, "re");
+
+	if (opened == NULL && strcmp(path, "-") != 0)
+		return error_raise_errno(err, ERROR_IO, errno, "cannot open %s", path);
+	return set_lines(cli, view, opened != NULL ? opened : stdin, err);
+}
+
 int cmd_map_set(struct cli *cli, struct error *err)
+{
+	const char *path = cli_text(&cli->args, OPTION_FILE, NULL);
+	_cleanup_(map_view_freep) struct map_view *view = NULL;
+	uint64_t n = 0;
+	char *line;
+	int r;
+
+	if ((path != NULL) != (cli->args.n_arguments == 1) || cli->args.n_arguments == 2)
+		return cli_usage(cli, err, "KEY and VALUE, or --file FILE");
+	r = map_view_new(cli, &view, err);
+	if (r < 0)
+		return r;
+	if (path != NULL)
+		return set_file(cli, view, path, err);
+	if (is_plain(view) && !is_variable(view, cli_argument(&cli->args, 1)))
+		return set_one(cli, view, err);
+	r = text_entry(view, cli_argument(&cli->args, 1), cli_argument(&cli->args, 2), &line, err);
+	if (r == 0)
+		r = send_lines(cli, view, &line, 1, &n, err);
+	return r < 0 ? r : report_written(cli, n, err);
+}
+
+int cmd_map_push(struct cli *cli, struct error *err)
+{
+	_cleanup_(map_view_freep) struct map_view *view = NULL;
+	const size_t n = cli->args.n_arguments - 1;
+	uint64_t n_written = 0;
+	char **lines;
+	int r = map_view_new(cli, &view, err);
+
+	if (r < 0)
+		return r;
+	lines = arena_alloc(view->arena, (n + 1) * sizeof(*lines));
+	if (lines == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = text_entry(view, NULL, cli_argument(&cli->args, i + 1), &lines[i], err);
+	if (r == 0)
+		r = send_lines(cli, view, lines, n, &n_written, err);
+	return r < 0 ? r : report_written(cli, n_written, err);
+}
+
+int cmd_map_pop(struct cli *cli, struct error *err)
+{
+	Bpfleet__V1__PopMapRequest request = BPFLEET__V1__POP_MAP_REQUEST__INIT;
+	_cleanup_(map_view_freep) struct map_view *view = NULL;
+	char request_id[NODE_REQUEST_ID_LEN + 1];
+	const Bpfleet__V1__PopMapResponse *response;
+	ProtobufCMessage *answer;
+	int r = map_view_new(cli, &view, err);
+
+	if (r == 0)
+		r = node_request_id(request_id, err);
+	if (r < 0)
+		return r;
+	request.map = view->name;
+	request.count = cli_has(&cli->args, OPTION_COUNT)
+				? (uint32_t)cli_number(&cli->args, OPTION_COUNT, 1)
+				: 1;
+	request.encoding = BPFLEET__V1__ENCODING__ENCODING_JSON;
+	request.request_id = request_id;
+	r = node_call(cli->node, "PopMap", &request.base, view->arena, &answer, err);
+	if (r < 0)
+		return r;
+	response = (const Bpfleet__V1__PopMapResponse *)answer;
+	for (size_t i = 0; r == 0 && i < response->n_entries; i++)
+		r = print_line(cli, response->entries[i]->json, err);
+	if (r == 0 && response->n_entries == 0)
+		r = error_raise(err, ERROR_KEY_NOT_IN_MAP, "%s is empty", view->name);
+	return r;
+}
+
+static int set_one(struct cli *cli, struct map_view *view, struct error *err)
 {
 	Bpfleet__V1__UpdateMapRequest request = BPFLEET__V1__UPDATE_MAP_REQUEST__INIT;
 	Bpfleet__V1__MapEntry entry = BPFLEET__V1__MAP_ENTRY__INIT, *entries = &entry;
-	_cleanup_(map_view_freep) struct map_view *view = NULL;
 	char request_id[NODE_REQUEST_ID_LEN + 1];
 	ProtobufCMessage *response;
 	int r;
 
-	r = map_view_new(cli, &view, err);
-	if (r == 0)
-		r = map_view_parse(cli, view, DECODER_KEY, cli_argument(&cli->args, 1), &entry.key,
-				   err);
+	r = map_view_parse(cli, view, DECODER_KEY, cli_argument(&cli->args, 1), &entry.key, err);
 	if (r == 0)
 		r = map_view_parse(cli, view, DECODER_VALUE, cli_argument(&cli->args, 2),
 				   &entry.value, err);
@@ -210,8 +468,13 @@ int cmd_map_delete(struct cli *cli, struct error *err)
 	int r;
 
 	r = map_view_new(cli, &view, err);
-	if (r == 0)
+	if (r == 0 && map_type_find(view->map->type) != NULL &&
+	    map_type_find(view->map->type)->key != MAP_KEY_TYPED) {
+		request.key_texts = (char **)(uintptr_t)(cli->args.arguments + 1);
+		request.n_key_texts = cli->args.n_arguments - 1;
+	} else if (r == 0) {
 		r = parse_keys(cli, view, &request.keys, &request.n_keys, err);
+	}
 	if (r == 0)
 		r = node_request_id(request_id, err);
 	if (r < 0)
@@ -226,8 +489,38 @@ int cmd_map_delete(struct cli *cli, struct error *err)
 		r = cli_print_message(cli, answer, err);
 	else
 		cli_say(cli, "%u deleted", n_deleted);
-	if (r == 0 && n_deleted < request.n_keys)
+	if (r == 0 && n_deleted < request.n_keys + request.n_key_texts)
 		r = error_raise(err, ERROR_KEY_NOT_IN_MAP, "%zu of the %zu keys were not in %s",
-				request.n_keys - n_deleted, request.n_keys, view->name);
+				request.n_keys + request.n_key_texts - n_deleted,
+				request.n_keys + request.n_key_texts, view->name);
+	return r;
+}
+
+int cmd_map_open(struct cli *cli, struct error *err)
+{
+	const size_t n = cli->args.n_arguments - 1;
+	_cleanup_close_ int map_fd = -1;
+	char name[REF_SIZE], number[16];
+	char **command;
+	int r;
+
+	r = cli_usage_if(cli, ref_map(cli_argument(&cli->args, 0), name, err));
+	if (r == 0)
+		r = cli_connect(cli, err);
+	if (r == 0)
+		r = fd_open_map(cli->node, name, &map_fd, err);
+	if (r < 0)
+		return r;
+	command = calloc(n + 1, sizeof(*command));
+	if (command == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
+	for (size_t i = 0; i < n; i++)
+		command[i] = (char *)(uintptr_t)cli_argument(&cli->args, i + 1);
+	(void)snprintf(number, sizeof(number), "%d", map_fd);
+	/* The command's own, across exec. */
+	if (fcntl(map_fd, F_SETFD, 0) == 0 && setenv("BPFLEET_MAP_FD", number, 1) == 0)
+		(void)execvp(command[0], command);
+	r = error_raise_errno(err, ERROR_IO, errno, "cannot run %s", command[0]);
+	free(command);
 	return r;
 }

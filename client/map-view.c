@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "base/str.h"
@@ -23,9 +26,15 @@ static int fetch(struct cli *cli, struct map_view *view, Bpfleet__V1__GetMapResp
 {
 	Bpfleet__V1__GetMapRequest request = BPFLEET__V1__GET_MAP_REQUEST__INIT;
 	ProtobufCMessage *response;
+	const char *text = cli_argument(&cli->args, 0), *key = strchr(text, '[');
+	_cleanup_free_ char *outer =
+		strndup(text, key == NULL ? strlen(text) : (size_t)(key - text));
+	size_t n;
 	int r;
 
-	r = cli_usage_if(cli, ref_map(cli_argument(&cli->args, 0), view->name, err));
+	if (outer == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
+	r = cli_usage_if(cli, ref_map(outer, view->name, err));
 	if (r == 0)
 		r = cli_connect(cli, err);
 	if (r < 0)
@@ -38,6 +47,11 @@ static int fetch(struct cli *cli, struct map_view *view, Bpfleet__V1__GetMapResp
 	if ((*ret)->map == NULL)
 		return error_raise(err, ERROR_PROTOCOL, "GetMap was answered without a map");
 	view->map = (*ret)->map;
+	/* The inner map of MAP[KEY] is the daemon's to find. */
+	n = strlen(view->name);
+	if (key != NULL &&
+	    (size_t)snprintf(view->name + n, REF_SIZE - n, "%s", key) >= REF_SIZE - n)
+		return error_raise(err, ERROR_INVALID_NAME, "the name of the map is too long");
 	view->key_size = view->map->key_size;
 	view->value_size = view->map->n_cpus == 0
 				   ? view->map->value_size

@@ -168,7 +168,7 @@ static void what_is_wrong_with_a_line_is_said(void **state)
 	assert_refused("zzzzzz", "there is no command 'zzzzzz'");
 	assert_refused("bundle", "'bundle' needs one of: build, sign, verify, inspect, diff");
 	assert_refused("bundle sgin x", "did you mean 'sign'?");
-	assert_refused("map", "get, dump, set, delete");
+	assert_refused("map", "get, dump, set, push, pop, open, delete");
 	assert_refused("load", "'load' needs NAME[@VERSION]");
 	assert_refused("attach web prog", "'attach' needs HOOK");
 	assert_refused("load a b", "does not know what to do with 'b'");
