@@ -201,11 +201,11 @@ static int run(struct audit *audit, struct error *err)
 /* A verb that nobody uses would just find nothing; a newer daemon may have more of them. */
 static int check_verb(struct cli *cli, struct error *err)
 {
-	static const char *const verbs[] = {
-		"push",	   "remove",   "view",	  "load", "attach",    "detach",     "unload",
-		"replace", "rollback", "commit",  "read", "write",     "audit",	     "gc",
-		"policy",  "revoke",   "reapply", "boot", "lease_end", "audit_trim", NULL
-	};
+	static const char *const verbs[] = { "push",   "remove",    "view",	  "load",
+					     "attach", "detach",    "unload",	  "replace",
+					     "commit", "read",	    "write",	  "audit",
+					     "gc",     "policy",    "revoke",	  "reapply",
+					     "boot",   "lease_end", "audit_trim", NULL };
 	const char *verb = cli_text(&cli->args, OPTION_VERB, NULL);
 	const char *near = verb == NULL ? NULL : cli_suggest(verb, verbs);
 

@@ -190,8 +190,8 @@ static int commit_rows(struct ending *ending, Bpfleet__V1__CommitResponse **ret,
 	core_step("commit.commit");
 	resource_format_instance(ending->before->id, object);
 	if (r >= 0 && request == NULL) {
-		r = reconcile_audit(&tx, ending->before->owner, "commit", object,
-				    "the soak time is over", err);
+		r = reconcile_audit(&tx, ending->before->owner, "replace", object,
+				    "committed: the soak time is over", err);
 		return r < 0 ? r : store_tx_commit(&tx, err);
 	}
 	if (r >= 0)
@@ -237,6 +237,7 @@ int serve_commit(struct request *request, ProtobufCMessage **ret_response, struc
 	int r = request_find_named_instance(request, message->instance, POLICY_VERB_REPLACE, &row,
 					    err);
 
+	(void)snprintf(request->detail, sizeof(request->detail), "committed");
 	if (r >= 0)
 		r = commit_begin(request->core, request, row, &response, err);
 	(void)ret_response;
@@ -449,6 +450,7 @@ int serve_rollback(struct request *request, ProtobufCMessage **ret_response, str
 	r = request_find_named_instance(request, message->instance, POLICY_VERB_REPLACE, &row, err);
 	if (r < 0)
 		return r;
+	(void)snprintf(request->detail, sizeof(request->detail), "rolled back");
 	ending->request = request;
 	r = enter(request->core, ending, row, err);
 	if (r < 0)
