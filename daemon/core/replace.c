@@ -126,7 +126,6 @@ static void undo(struct replace *replace)
 
 	if (replace->switched && version_switch_back(&replace->version, &cause) < 0)
 		log_error(LOG_LEVEL_ERROR, &cause, "switch instance %s back", replace->before->id);
-	core_step("replace.undone");
 	if (kernel_pins_keep_generations(replace->core->pins, replace->before->id, keep, 1,
 					 &cause) < 0)
 		log_error(LOG_LEVEL_ERROR, &cause, "unpin a version of instance %s",

@@ -13,4 +13,4 @@ e2e_bundle 1.0.1 "$WORK"
 mapfile -t steps < <(grep -rhoP 'core_step\("\K[a-z_.]+' "$NODE_ROOT/daemon/core" --include='*.c' | sort -u)
 [ "${#steps[@]}" -ge 20 ] || { echo "only ${#steps[@]} steps were found" >&2; exit 1; }
 "$NODE_BUILD/tests/e2e/steps" "$WORK/usr/sbin/bpfleetd" "$WORK/etc/bpfleetd.yaml" "$WORK/etc/dying.yaml" "$WORK/daemon.log" \
-	"$WORK/run/bpfleet.sock" "$WORK/bpffs" "$NODE_CORE_UID" "$WORK/e2e-1.0.0.bpfb" "$WORK/e2e-1.0.1.bpfb" "${STEPS:-${steps[@]}}"
+	"$WORK/run/bpfleet.sock" "$WORK/bpffs" "$NODE_CORE_UID" "$WORK/e2e-1.0.0.bpfb" "$WORK/e2e-1.0.1.bpfb" ${STEPS:-"${steps[@]}"}

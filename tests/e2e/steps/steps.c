@@ -50,6 +50,8 @@ struct operation {
 	const char *name;
 	const char *prefixes[3]; /* of the steps that it passes */
 	bool needs_instance, needs_link;
+	bool needs_other;   /* the other version is pushed */
+	bool needs_soaking; /* it has replaced the first */
 	bool lease;
 	bool finishes; /* once its intent is there, in place of being undone */
 	int (*call)(struct test *test, struct rpc_channel *channel, struct error *err);
@@ -132,6 +134,34 @@ static int call_unload(struct test *test, struct rpc_channel *channel, struct er
 	return call(channel, "Unload", &request.base, err);
 }
 
+static int call_replace(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	Bpfleet__V1__ReplaceRequest request = BPFLEET__V1__REPLACE_REQUEST__INIT;
+
+	request.instance = test->instance;
+	request.bundle = (char *)OTHER_VERSION;
+	request.request_id = test->request_id;
+	return call(channel, "Replace", &request.base, err);
+}
+
+static int call_rollback(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	Bpfleet__V1__RollbackRequest request = BPFLEET__V1__ROLLBACK_REQUEST__INIT;
+
+	request.instance = test->instance;
+	request.request_id = test->request_id;
+	return call(channel, "Rollback", &request.base, err);
+}
+
+static int call_commit(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	Bpfleet__V1__CommitRequest request = BPFLEET__V1__COMMIT_REQUEST__INIT;
+
+	request.instance = test->instance;
+	request.request_id = test->request_id;
+	return call(channel, "Commit", &request.base, err);
+}
+
 static int push_file(struct bpfleet *node, const char *path, struct error *err)
 {
 	const struct bpfleet_bundle *bundle;
@@ -203,6 +233,38 @@ static enum outcome look_push(const struct test *test, const struct lists *l)
 	return of_count(n, 1);
 }
 
+/* Which version runs, whole, and whether the other one is kept. */
+static enum outcome look_version(const struct lists *l, bool soaking, bool other)
+{
+	const char *wanted = other ? OTHER_VERSION : "bundles/e2e@1.0.0";
+
+	if (l->n_instances != 1 || l->n_links != 1 || l->n_programs != 6)
+		return ANYTHING_ELSE;
+	if (l->links[0].state != BPFLEET_LINK_ATTACHED)
+		return ANYTHING_ELSE;
+	if (strcmp(l->instances[0].bundle, wanted) != 0)
+		return NOTHING;
+	return (l->instances[0].state == BPFLEET_INSTANCE_SOAKING) == soaking ? ALL : NOTHING;
+}
+
+static enum outcome look_replace(const struct test *test, const struct lists *l)
+{
+	(void)test;
+	return look_version(l, true, true);
+}
+
+static enum outcome look_rollback(const struct test *test, const struct lists *l)
+{
+	(void)test;
+	return look_version(l, false, false);
+}
+
+static enum outcome look_commit(const struct test *test, const struct lists *l)
+{
+	(void)test;
+	return look_version(l, false, true);
+}
+
 static const struct operation operations[] = {
 	{ .name = "load", .prefixes = { "load." }, .call = call_load, .look = look_load },
 	{ .name = "load, attached",
@@ -233,6 +295,29 @@ static const struct operation operations[] = {
 	  .finishes = true,
 	  .call = call_unload,
 	  .look = look_unload },
+	{ .name = "replace",
+	  .prefixes = { "replace.", "switch." },
+	  .needs_instance = true,
+	  .needs_link = true,
+	  .needs_other = true,
+	  .call = call_replace,
+	  .look = look_replace },
+	{ .name = "rollback",
+	  .prefixes = { "rollback.", "switch.", "commit.unpinned" },
+	  .needs_instance = true,
+	  .needs_link = true,
+	  .needs_other = true,
+	  .needs_soaking = true,
+	  .call = call_rollback,
+	  .look = look_rollback },
+	{ .name = "commit",
+	  .prefixes = { "commit." },
+	  .needs_instance = true,
+	  .needs_link = true,
+	  .needs_other = true,
+	  .needs_soaking = true,
+	  .call = call_commit,
+	  .look = look_commit },
 	{ .name = "push", .prefixes = { "push." }, .call = call_push, .look = look_push },
 };
 
@@ -318,6 +403,12 @@ static void set_up(struct test *test, const struct operation *operation)
 			(void)snprintf(test->link, sizeof(test->link), "%s", lists.links[0].name);
 		lists_done(&lists);
 	}
+	if (r >= 0 && operation->needs_other)
+		r = push_file(test->node, test->other_bundle, &err);
+	if (r >= 0 && operation->needs_soaking) {
+		fresh_id(test);
+		r = call_replace(test, channel, &err);
+	}
 	rpc_channel_close(channel);
 	if (r < 0)
 		errx(2, "set up %s: %s", operation->name, err.message);
@@ -400,7 +491,8 @@ static enum outcome expected(const struct operation *operation, const char *step
 
 	if (operation->lease)
 		return NOTHING; /* ended with core, whatever the call said */
-	if (!died || operation->finishes || strcmp(what, "committed") == 0)
+	if (!died || operation->finishes || strcmp(what, "committed") == 0 ||
+	    strcmp(step, "commit.unpinned") == 0)
 		return ALL;
 	return NOTHING;
 }
