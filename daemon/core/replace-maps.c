@@ -223,7 +223,6 @@ int replace_maps_finish(struct replace_maps *maps, struct kernel_object *object,
 
 	for (size_t i = 0; r >= 0 && i < maps->n_maps; i++) {
 		struct replace_map *map = &maps->maps[i];
-		struct kernel_migrate_result result = { 0 };
 
 		if (map->migration == NULL)
 			continue;
@@ -231,9 +230,7 @@ int replace_maps_finish(struct replace_maps *maps, struct kernel_object *object,
 			r = kernel_migrate_settle(err);
 		settled = true;
 		if (r >= 0)
-			r = kernel_migrate_finish(map->migration, &result, err);
-		map->n_entries = result.n_entries;
-		map->window_ns = result.window_ns;
+			r = kernel_migrate_finish(map->migration, &map->result, err);
 	}
 	for (size_t i = 0; r >= 0 && i < object->n_maps; i++) {
 		struct kernel_map *map = &object->maps[i];
@@ -330,8 +327,10 @@ int replace_maps_tell(const struct replace_maps *maps, const Bpfleet__V1__Manife
 
 		if (told == NULL)
 			return error_raise(err, ERROR_OUT_OF_MEMORY, "tell of maps");
-		told->n_entries = map->n_entries;
-		told->window_ns = map->window_ns;
+		told->n_entries = map->result.n_entries;
+		told->n_merged = map->result.n_merged;
+		told->window_ns = map->result.window_ns;
+		told->n_remote_cpus = map->result.n_remote_cpus;
 		if (map->plan == NULL || map->plan->difference[0] == '\0')
 			continue;
 		told->differences = arena_alloc(arena, sizeof(char *));

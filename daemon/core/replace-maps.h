@@ -8,12 +8,11 @@
 #include "bpfleet/v1/node.pb-c.h"
 #include "daemon/core/core.h"
 #include "daemon/core/kernel/load.h"
+#include "daemon/core/kernel/migrate.h"
 #include "store/instances.h"
 
 struct arena;
 struct btf;
-struct kernel_map_plan;
-struct kernel_migration;
 
 /* A map of the old version, and what becomes of it. */
 struct replace_map {
@@ -25,7 +24,7 @@ struct replace_map {
 	Bpfleet__V1__MapOutcome outcome; /* REMOVED until the new object names it */
 	struct kernel_map_plan *plan;
 	struct kernel_migration *migration;
-	uint64_t n_entries, window_ns;
+	struct kernel_migrate_result result;
 };
 
 struct replace_maps {

@@ -86,6 +86,8 @@ flood_stop
 expect "every packet counts once, in every map" all_counted
 sed 's/^/     | /' "$WORK/expect.out"
 echo "     | sent $sent in all; the last window was $(jq -r '[.maps[] | select(.outcome == "MAP_OUTCOME_MIGRATED") | .windowNs | tonumber] | max / 1e6' "$WORK/replaced.json") ms"
+expect "entries that both versions wrote were merged, on the CPUs they belong to" \
+	jq -e '([.maps[].nMerged // "0" | tonumber] | add > 0) and ([.maps[].nRemoteCpus // 0] | add == 0)' "$WORK/replaced.json"
 expect "the maps were migrated" is "$(outcomes)" ".bss by_cpu by_slot by_time by_time_cpu recent settings"
 expect "durable entries went along, by the names of their members" is "$(setting 2 | jq -r '"\(.limit) \(.name)"')" "20 second"
 
