@@ -383,16 +383,13 @@ static int infer_map(struct arena *arena, const struct infer_object *object,
 	return 0;
 }
 
-static int infer_parameters(struct arena *arena, const struct infer_object *object,
-			    Bpfleet__V1__Manifest *manifest, struct error *err)
+/* Constants of one section. */
+static int infer_section(struct arena *arena, const struct infer_object *object,
+			 const struct btf_type *section, Bpfleet__V1__Manifest *manifest,
+			 struct error *err)
 {
 	const struct btf *btf = bpf_object__btf(object->bpf);
-	const struct btf_type *section;
-	int id = btf != NULL ? btf__find_by_name_kind(btf, ".rodata", BTF_KIND_DATASEC) : -1;
 
-	if (id < 0)
-		return 0;
-	section = btf__type_by_id(btf, (__u32)id);
 	for (unsigned int i = 0; i < btf_vlen(section); i++) {
 		const struct btf_var_secinfo *info = btf_var_secinfos(section) + i;
 		Bpfleet__V1__ParameterSpec spec = BPFLEET__V1__PARAMETER_SPEC__INIT, *kept;
@@ -412,6 +409,26 @@ static int infer_parameters(struct arena *arena, const struct infer_object *obje
 		manifest->parameters[manifest->n_parameters++] = kept;
 	}
 	return 0;
+}
+
+/* ".rodata", and those with a suffix like ".rodata.settings". */
+static int infer_parameters(struct arena *arena, const struct infer_object *object,
+			    Bpfleet__V1__Manifest *manifest, struct error *err)
+{
+	static const char prefix[] = ".rodata";
+	const struct btf *btf = bpf_object__btf(object->bpf);
+	const __u32 n = btf != NULL ? btf__type_cnt(btf) : 0;
+	int r = 0;
+
+	for (__u32 id = 1; r == 0 && id < n; id++) {
+		const struct btf_type *type = btf__type_by_id(btf, id);
+		const char *name = btf__name_by_offset(btf, type->name_off);
+
+		if (btf_is_datasec(type) && name != NULL &&
+		    strncmp(name, prefix, sizeof(prefix) - 1) == 0)
+			r = infer_section(arena, object, type, manifest, err);
+	}
+	return r;
 }
 
 static int infer_object_spec(struct arena *arena, const struct infer_object *object,

@@ -320,6 +320,11 @@ static int ordinals(void *arg, const struct store_link *row, const struct hook *
 	if (r < 0)
 		return r;
 	*ret_from = program->ordinal;
+	if (hook_kind(hook) == HOOK_STRUCT_OPS)
+		return error_raise(err, ERROR_REPLACE_REFUSED,
+				   "%.200s holds a table of the version that runs: detach links/%s "
+				   "first",
+				   row->hook, row->id);
 	if (apply_find_program(manifest_of(replace), row->program, ret_to, &cause) < 0)
 		return error_raise(
 			err, ERROR_REPLACE_REFUSED,
