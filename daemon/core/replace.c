@@ -126,6 +126,7 @@ static void undo(struct replace *replace)
 
 	if (replace->switched && version_switch_back(&replace->version, &cause) < 0)
 		log_error(LOG_LEVEL_ERROR, &cause, "switch instance %s back", replace->before->id);
+	core_step("replace.undone");
 	if (kernel_pins_keep_generations(replace->core->pins, replace->before->id, keep, 1,
 					 &cause) < 0)
 		log_error(LOG_LEVEL_ERROR, &cause, "unpin a version of instance %s",
@@ -173,6 +174,9 @@ static int end_failed(struct replace *replace, struct error *err)
 
 	if (r >= 0)
 		r = store_op_end(&tx, replace->op, err);
+	/* Links that went and came back may be other ones for the kernel. */
+	if (r >= 0)
+		r = version_switch_record(replace->core, &replace->version, &tx, err);
 	if (r >= 0)
 		r = store_instance_set_state(&tx, replace->before->id, INSTANCE_READY, NULL, err);
 	if (r >= 0)

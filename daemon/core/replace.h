@@ -19,5 +19,5 @@ _must_check_ int version_respond(struct core *core, const char *id, struct arena
 _must_check_ int version_settle(struct core *core, const struct store_op *op, struct store_tx *tx,
 				struct error *err);
 
-/* Commits the instances whose soak time is over. */
+/* Commits the instances whose soak time is over, or whose version before is revoked. */
 void version_commit_due(struct core *core);

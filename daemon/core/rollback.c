@@ -191,7 +191,10 @@ static int commit_rows(struct ending *ending, Bpfleet__V1__CommitResponse **ret,
 	resource_format_instance(ending->before->id, object);
 	if (r >= 0 && request == NULL) {
 		r = reconcile_audit(&tx, ending->before->owner, "replace", object,
-				    "committed: the soak time is over", err);
+				    reconcile_is_revoked(core, ending->before->previous_digest)
+					    ? "committed: the version before is of a revoked bundle"
+					    : "committed: the soak time is over",
+				    err);
 		return r < 0 ? r : store_tx_commit(&tx, err);
 	}
 	if (r >= 0)
@@ -258,7 +261,9 @@ void version_commit_due(struct core *core)
 		Bpfleet__V1__CommitResponse *none = NULL;
 		struct store_instance *row = NULL;
 
-		if (rows[i].soak_ends_at_ns == 0 || rows[i].soak_ends_at_ns > now)
+		/* What is revoked is not kept either. */
+		if ((rows[i].soak_ends_at_ns == 0 || rows[i].soak_ends_at_ns > now) &&
+		    !reconcile_is_revoked(core, rows[i].previous_digest))
 			continue;
 		err = (struct error){ 0 };
 		if (store_instance_get(core->store, rows[i].id, &row, &err) < 0 ||
@@ -297,6 +302,8 @@ static int end_failed(struct ending *ending, struct error *err)
 
 	if (r >= 0)
 		r = store_op_end(&tx, ending->op, err);
+	if (r >= 0)
+		r = version_switch_record(ending->core, &ending->version, &tx, err);
 	if (r >= 0)
 		r = store_instance_set_state(&tx, ending->before->id, INSTANCE_SOAKING, NULL, err);
 	return r < 0 ? r : store_tx_commit(&tx, err);
@@ -420,8 +427,7 @@ static int plan_rollback(struct ending *ending, struct error *err)
 
 	if (r >= 0)
 		r = version_switch_init(ending->core, id, ordinals, &both, &ending->version, err);
-	if (r >= 0)
-		free(both.programs);
+	free(both.programs);
 	ending->version.from_generation = ending->before->generation;
 	ending->version.to_generation = ending->before->previous_generation;
 	if (r >= 0)
@@ -455,7 +461,11 @@ int serve_rollback(struct request *request, ProtobufCMessage **ret_response, str
 	r = enter(request->core, ending, row, err);
 	if (r < 0)
 		return r;
-	r = plan_rollback(ending, err);
+	r = reconcile_is_revoked(request->core, row->previous_digest)
+		    ? error_raise(err, ERROR_BUNDLE_REVOKED,
+				  "the version before is of a bundle that this host's trust file "
+				  "revokes")
+		    : plan_rollback(ending, err);
 	core_step("rollback.intent");
 	if (r < 0) {
 		busy_leave(request->core, row->id);

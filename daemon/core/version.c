@@ -149,13 +149,16 @@ struct program {
 	uint32_t id;
 };
 
-static int open_program(const struct version_switch *version, uint32_t generation, uint32_t ordinal,
-			struct program *ret, struct error *err)
+/* The link's program in the version that the switch leads to, or from. */
+static int open_program(const struct version_switch *version, bool to,
+			const struct version_link *link, struct program *ret, struct error *err)
 {
-	const struct kernel_pin pin = { .instance = version->instance,
-					.kind = KERNEL_PIN_PROGRAM,
-					.ordinal = ordinal,
-					.generation = generation };
+	const struct kernel_pin pin = {
+		.instance = version->instance,
+		.kind = KERNEL_PIN_PROGRAM,
+		.ordinal = to ? link->to : link->from,
+		.generation = to ? version->to_generation : version->from_generation,
+	};
 	struct kernel_program_info info;
 	int r = kernel_pin_open(version->pins, &pin, false, &ret->fd, err);
 
@@ -189,11 +192,8 @@ static int update(const struct version_switch *version, struct version_link *lin
 	core_step("switch.link_pinned");
 	attach.program_fd = from->fd;
 	attach.program_id = from->id;
-	if (r >= 0) {
-		link->kernel_id = now->id;
-		r = kernel_detach(&attach, &old, err);
-		return r;
-	}
+	if (r >= 0)
+		return kernel_detach(&attach, &old, err);
 	/* The new one ends with its fd at the latest, as nothing pins it. */
 	if (kernel_detach(&attach, now, &ignored) < 0)
 		log_error(LOG_LEVEL_WARNING, &ignored, "take link %s back", link->link.id);
@@ -215,10 +215,7 @@ static int switch_link(struct version_switch *version, struct version_link *link
 
 	link->link.attach.link = link->link.id;
 	link->link.attach.resolved = &link->link.resolved;
-	r = open_program(version, version->from_generation, link->from, back ? &to : &from, err);
-	if (r >= 0)
-		r = open_program(version, version->to_generation, link->to, back ? &from : &to,
-				 err);
+	r = open_program(version, !back, link, &to, err);
 	if (r >= 0 && kernel_pin_open(version->pins, &pin, false, &fd, &missing) < 0 &&
 	    missing.code != ERROR_NOT_FOUND) {
 		*err = missing;
@@ -229,8 +226,13 @@ static int switch_link(struct version_switch *version, struct version_link *link
 		if (r < 0 && fd >= 0)
 			(void)close(fd);
 	}
-	if (r >= 0 && view.program_id != to.id)
-		r = update(version, link, &from, &to, &now, err);
+	/* Of a Replace that died early there may be nothing to come from. */
+	if (r >= 0 && view.program_id != to.id) {
+		r = open_program(version, back, link, &from, err);
+		if (r >= 0)
+			r = update(version, link, &from, &to, &now, err);
+	}
+	link->kernel_id = now.id;
 	kernel_link_close(&now);
 	if (from.fd >= 0)
 		(void)close(from.fd);
@@ -287,11 +289,12 @@ int version_switch_record(struct core *core, const struct version_switch *versio
 	for (size_t i = 0; r >= 0 && i < version->n_links; i++) {
 		_cleanup_free_ struct store_link *row = NULL;
 
-		if (version->links[i].kernel_id == 0)
-			continue;
 		r = store_link_get(core->store, version->links[i].link.id, &row, err);
 		if (r < 0)
 			return r;
+		if (version->links[i].kernel_id == 0 ||
+		    version->links[i].kernel_id == row->kernel_id)
+			continue;
 		row->kernel_id = version->links[i].kernel_id;
 		row->attached_at_ns = clock_realtime_ns();
 		r = store_link_update(tx, row, err);

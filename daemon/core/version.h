@@ -20,7 +20,7 @@ struct version_link {
 	char program[NAME_SYMBOL_MAX + 1];
 	uint32_t from;	    /* ordinal of its program in the one version */
 	uint32_t to;	    /* and in the other */
-	uint32_t kernel_id; /* of the link after the switch; 0: as before */
+	uint32_t kernel_id; /* of the link after the switch; 0: not known */
 };
 
 struct version_switch {
@@ -59,6 +59,7 @@ _must_check_ int version_switch_run(struct version_switch *version, struct error
 /* The other way round. Goes on after an error and returns the first. */
 _must_check_ int version_switch_back(struct version_switch *version, struct error *err);
 
-/* Writes the kernel's ids of links that are new ones, in the caller's transaction. */
+/* Writes the kernel's ids of links that are new ones, also after going back, in the caller's
+ * transaction. */
 _must_check_ int version_switch_record(struct core *core, const struct version_switch *version,
 				       struct store_tx *tx, struct error *err);

@@ -77,6 +77,30 @@ cli commit web >/dev/null
 expect "and kept by the next one" bash -c "'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' replace web flood@1.0.0 >/dev/null && '$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' --output json list instances | jq -e '.instances[0].parameters[0] | .name == \"slot\" and .value == \"1\"'"
 cli commit web >/dev/null
 
+# ---- what is revoked is no way back
+cli replace web flood@1.1.0 >/dev/null
+digest=$(b2sum "$WORK/flood-1.0.0.bpfb" | cut -d' ' -f1)
+cp "$WORK/etc/trust.yaml" "$WORK/etc/trust.kept"
+echo "revoked: [$digest]" >>"$WORK/etc/trust.yaml"
+epoch=$(cli --output json status | jq -r .policyEpoch)
+kill -HUP "$supervisor_pid"
+retried() { for _ in $(seq 100); do "$@" && return 0; sleep 0.05; done; return 1; }
+given_up() { for _ in $(seq 200); do [ "$(state)" = INSTANCE_STATE_ATTACHED ] && return 0; sleep 0.1; done; state; return 1; }
+# The reload takes a moment; the version is given up at the next tick.
+revoked_is_no_way_back() {
+	for _ in $(seq 100); do
+		[ "$(cli --output json status | jq -r .policyEpoch)" != "$epoch" ] && break
+		sleep 0.05
+	done
+	refused BUNDLE_REVOKED cli rollback web || grep -q 'keeps no other version' "$WORK/refused.out"
+}
+expect "the version before is revoked: there is no way back" revoked_is_no_way_back
+expect "and it is not kept any longer" given_up
+cp "$WORK/etc/trust.kept" "$WORK/etc/trust.yaml"
+kill -HUP "$supervisor_pid"
+expect "the revocation is taken back" retried cli replace web flood@1.0.0
+cli commit web >/dev/null
+
 # ---- refusals change nothing
 ids() { program_id; cli --output json list instances | jq -r '.instances[0] | .state, .bundle, .generation'; }
 was=$(ids)

@@ -1,7 +1,8 @@
 /*
  * Has core die at a named step of a change, starts it again, and looks: before the intent nothing
  * may have happened, after the commit everything, and in between all of it is undone (load, attach,
- * push) or finished (detach, unload). The same call again, by its request_id, has the one outcome.
+ * push, replace, rollback) or finished (detach, unload, commit). The same call again, by its
+ * request_id, has the one outcome. A replaced instance runs one version or the other, whole.
  *
  *     steps BPFLEETD CONFIG STEPS_CONFIG LOG SOCKET BPFFS CORE_UID BUNDLE OTHER_BUNDLE STEP...
  */
@@ -11,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include <bpf/bpf.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -26,7 +29,12 @@
 #define WAIT_NS (15 * NS_PER_SEC)
 #define LABEL "under-test"
 #define HOOK "raw_tp:sched_process_exec"
+#define SECOND_HOOK "tc:lo:ingress"
+#define VERSION "bundles/e2e@1.0.0"
 #define OTHER_VERSION "bundles/e2e@1.0.1"
+/* An entry of a map that both versions share. */
+#define ENTRY_KEY 5u
+#define ENTRY_VALUE UINT64_C(0x5eed)
 
 /* What a change did: as the daemon shows it afterwards. */
 enum outcome {
@@ -44,16 +52,19 @@ struct test {
 	char request_id[NODE_REQUEST_ID_LEN + 1];
 	unsigned int n_failures, n_cases;
 	bool hit; /* the last case */
+	/* Of the link that somebody else has run a program of his own. */
+	int drifted_fd, own_fd, foreign_fd;
 };
 
 struct operation {
 	const char *name;
 	const char *prefixes[3]; /* of the steps that it passes */
 	bool needs_instance, needs_link;
-	bool needs_other;   /* the other version is pushed */
-	bool needs_soaking; /* it has replaced the first */
 	bool lease;
 	bool finishes; /* once its intent is there, in place of being undone */
+	bool versions; /* two links, and the other version is stored */
+	bool soaks;    /* and runs */
+	bool fails;    /* at the second link, when the first has switched */
 	int (*call)(struct test *test, struct rpc_channel *channel, struct error *err);
 	enum outcome (*look)(const struct test *test, const struct lists *lists);
 };
@@ -98,40 +109,28 @@ static int call_load_lease(struct test *test, struct rpc_channel *channel, struc
 	return load_as(test, channel, BPFLEET__V1__DURABILITY__DURABILITY_LEASE, true, err);
 }
 
-static int call_attach(struct test *test, struct rpc_channel *channel, struct error *err)
+static int attach_to(struct test *test, struct rpc_channel *channel, const char *name,
+		     const char *text, struct error *err)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new((size_t)1 << 20);
 	Bpfleet__V1__AttachRequest request = BPFLEET__V1__ATTACH_REQUEST__INIT;
 	char program[160];
 	struct hook *hook;
-	int r = hook_parse(HOOK, &hook, err);
+	int r = hook_parse(text, &hook, err);
 
 	if (r < 0)
 		return r;
 	r = hook_to_message(hook, arena, &request.hook, err);
 	hook_free(hook);
-	(void)snprintf(program, sizeof(program), "%s/programs/on_raw_tp", test->instance);
+	(void)snprintf(program, sizeof(program), "%s/programs/%s", test->instance, name);
 	request.program = program;
 	request.request_id = test->request_id;
 	return r < 0 ? r : call(channel, "Attach", &request.base, err);
 }
 
-static int call_detach(struct test *test, struct rpc_channel *channel, struct error *err)
+static int call_attach(struct test *test, struct rpc_channel *channel, struct error *err)
 {
-	Bpfleet__V1__DetachRequest request = BPFLEET__V1__DETACH_REQUEST__INIT;
-
-	request.link = test->link;
-	request.request_id = test->request_id;
-	return call(channel, "Detach", &request.base, err);
-}
-
-static int call_unload(struct test *test, struct rpc_channel *channel, struct error *err)
-{
-	Bpfleet__V1__UnloadRequest request = BPFLEET__V1__UNLOAD_REQUEST__INIT;
-
-	request.instance = test->instance;
-	request.request_id = test->request_id;
-	return call(channel, "Unload", &request.base, err);
+	return attach_to(test, channel, "on_raw_tp", HOOK, err);
 }
 
 static int call_replace(struct test *test, struct rpc_channel *channel, struct error *err)
@@ -140,6 +139,7 @@ static int call_replace(struct test *test, struct rpc_channel *channel, struct e
 
 	request.instance = test->instance;
 	request.bundle = (char *)OTHER_VERSION;
+	request.keep_parameters = true;
 	request.request_id = test->request_id;
 	return call(channel, "Replace", &request.base, err);
 }
@@ -160,6 +160,24 @@ static int call_commit(struct test *test, struct rpc_channel *channel, struct er
 	request.instance = test->instance;
 	request.request_id = test->request_id;
 	return call(channel, "Commit", &request.base, err);
+}
+
+static int call_detach(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	Bpfleet__V1__DetachRequest request = BPFLEET__V1__DETACH_REQUEST__INIT;
+
+	request.link = test->link;
+	request.request_id = test->request_id;
+	return call(channel, "Detach", &request.base, err);
+}
+
+static int call_unload(struct test *test, struct rpc_channel *channel, struct error *err)
+{
+	Bpfleet__V1__UnloadRequest request = BPFLEET__V1__UNLOAD_REQUEST__INIT;
+
+	request.instance = test->instance;
+	request.request_id = test->request_id;
+	return call(channel, "Unload", &request.base, err);
 }
 
 static int push_file(struct bpfleet *node, const char *path, struct error *err)
@@ -233,36 +251,86 @@ static enum outcome look_push(const struct test *test, const struct lists *l)
 	return of_count(n, 1);
 }
 
-/* Which version runs, whole, and whether the other one is kept. */
-static enum outcome look_version(const struct lists *l, bool soaking, bool other)
+static uint32_t kernel_id_of(const struct lists *l, const char *program)
 {
-	const char *wanted = other ? OTHER_VERSION : "bundles/e2e@1.0.0";
+	for (size_t i = 0; i < l->n_programs; i++) {
+		if (strcmp(l->programs[i].name, program) == 0)
+			return l->programs[i].kernel_id;
+	}
+	return 0;
+}
 
-	if (l->n_instances != 1 || l->n_links != 1 || l->n_programs != 6)
-		return ANYTHING_ELSE;
-	if (l->links[0].state != BPFLEET_LINK_ATTACHED)
-		return ANYTHING_ELSE;
-	if (strcmp(l->instances[0].bundle, wanted) != 0)
-		return NOTHING;
-	return (l->instances[0].state == BPFLEET_INSTANCE_SOAKING) == soaking ? ALL : NOTHING;
+static int map_fd(const struct lists *l, const char *name)
+{
+	for (size_t i = 0; i < l->n_maps; i++) {
+		if (strcmp(strrchr(l->maps[i].name, '/') + 1, name) == 0)
+			return bpf_map_get_fd_by_id(l->maps[i].kernel_id);
+	}
+	return -1;
+}
+
+static bool entry_is_there(const struct lists *l)
+{
+	const uint32_t key = ENTRY_KEY;
+	const int fd = map_fd(l, "settings");
+	uint64_t value = 0;
+	bool there = fd >= 0 && bpf_map_lookup_elem(fd, &key, &value) == 0;
+
+	if (fd >= 0)
+		(void)close(fd);
+	return there && value == ENTRY_VALUE;
+}
+
+/* The one instance runs this bundle, with all its links and its entry; any state will do with 0. */
+static bool runs(const struct lists *l, const char *bundle, int state)
+{
+	char why[256];
+
+	if (l->n_instances != 1 || l->n_links != 2 || !entry_is_there(l) ||
+	    strcmp(l->instances[0].bundle, bundle) != 0 ||
+	    (state != 0 && (int)l->instances[0].state != state))
+		return false;
+	for (size_t i = 0; i < l->n_links; i++) {
+		if (view_link_fits(l->links[i].kernel_id, kernel_id_of(l, l->links[i].program),
+				   l->links[i].hook, why))
+			continue;
+		(void)fprintf(stderr, "%s\n", why);
+		return false;
+	}
+	return true;
 }
 
 static enum outcome look_replace(const struct test *test, const struct lists *l)
 {
 	(void)test;
-	return look_version(l, true, true);
+	if (runs(l, OTHER_VERSION, BPFLEET_INSTANCE_SOAKING))
+		return ALL;
+	return runs(l, VERSION, BPFLEET_INSTANCE_ATTACHED) ? NOTHING : ANYTHING_ELSE;
+}
+
+/* One link shows as drifted, whatever else. */
+static enum outcome look_failed_replace(const struct test *test, const struct lists *l)
+{
+	(void)test;
+	return runs(l, VERSION, 0) && l->instances[0].state != BPFLEET_INSTANCE_SOAKING
+		       ? NOTHING
+		       : ANYTHING_ELSE;
 }
 
 static enum outcome look_rollback(const struct test *test, const struct lists *l)
 {
 	(void)test;
-	return look_version(l, false, false);
+	if (runs(l, VERSION, BPFLEET_INSTANCE_ATTACHED))
+		return ALL;
+	return runs(l, OTHER_VERSION, BPFLEET_INSTANCE_SOAKING) ? NOTHING : ANYTHING_ELSE;
 }
 
 static enum outcome look_commit(const struct test *test, const struct lists *l)
 {
 	(void)test;
-	return look_version(l, false, true);
+	if (runs(l, OTHER_VERSION, BPFLEET_INSTANCE_ATTACHED))
+		return ALL;
+	return runs(l, OTHER_VERSION, BPFLEET_INSTANCE_SOAKING) ? NOTHING : ANYTHING_ELSE;
 }
 
 static const struct operation operations[] = {
@@ -296,26 +364,30 @@ static const struct operation operations[] = {
 	  .call = call_unload,
 	  .look = look_unload },
 	{ .name = "replace",
-	  .prefixes = { "replace.", "switch." },
+	  .prefixes = { "replace.", "switch.", "load." },
 	  .needs_instance = true,
-	  .needs_link = true,
-	  .needs_other = true,
+	  .versions = true,
 	  .call = call_replace,
 	  .look = look_replace },
-	{ .name = "rollback",
-	  .prefixes = { "rollback.", "switch.", "commit.unpinned" },
+	{ .name = "replace that fails",
+	  .prefixes = { "replace.", "switch." },
 	  .needs_instance = true,
-	  .needs_link = true,
-	  .needs_other = true,
-	  .needs_soaking = true,
+	  .versions = true,
+	  .fails = true,
+	  .call = call_replace,
+	  .look = look_failed_replace },
+	{ .name = "rollback",
+	  .prefixes = { "rollback.", "switch.", "commit." },
+	  .needs_instance = true,
+	  .versions = true,
+	  .soaks = true,
 	  .call = call_rollback,
 	  .look = look_rollback },
 	{ .name = "commit",
 	  .prefixes = { "commit." },
 	  .needs_instance = true,
-	  .needs_link = true,
-	  .needs_other = true,
-	  .needs_soaking = true,
+	  .versions = true,
+	  .soaks = true,
 	  .call = call_commit,
 	  .look = look_commit },
 	{ .name = "push", .prefixes = { "push." }, .call = call_push, .look = look_push },
@@ -376,6 +448,78 @@ static struct rpc_channel *open_channel(const struct test *test)
 
 /* ---- one case */
 
+/* Somebody else has the second link run a program of his own, or gives it back. */
+static void drift(const struct test *test, bool away)
+{
+	if (test->drifted_fd >= 0 &&
+	    bpf_link_update(test->drifted_fd, away ? test->foreign_fd : test->own_fd, NULL) < 0)
+		err(2, "update a link");
+}
+
+static void find_drifter(struct test *test, const struct lists *l)
+{
+	/* r0 = -1 (TCX_NEXT); exit */
+	const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+
+	for (size_t i = 0; i < l->n_links; i++) {
+		if (strcmp(l->links[i].hook, SECOND_HOOK) != 0)
+			continue;
+		test->drifted_fd = bpf_link_get_fd_by_id(l->links[i].kernel_id);
+		test->own_fd = bpf_prog_get_fd_by_id(kernel_id_of(l, l->links[i].program));
+	}
+	test->foreign_fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "foreign", "GPL", insns, 2, NULL);
+	if (test->drifted_fd < 0 || test->own_fd < 0 || test->foreign_fd < 0)
+		err(2, "take a link over");
+}
+
+static void forget_drifter(struct test *test)
+{
+	int *fds[] = { &test->drifted_fd, &test->own_fd, &test->foreign_fd };
+
+	drift(test, false);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (*fds[i] >= 0)
+			(void)close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+/* Two links, an entry in a map, and the other version at hand, or running. */
+static int set_up_versions(struct test *test, const struct operation *operation,
+			   struct rpc_channel *channel, struct error *err)
+{
+	const uint32_t key = ENTRY_KEY;
+	const uint64_t value = ENTRY_VALUE;
+	struct lists lists;
+	char why[512] = "";
+	int fd, r = push_file(test->node, test->other_bundle, err);
+
+	fresh_id(test);
+	if (r >= 0)
+		r = call_attach(test, channel, err);
+	fresh_id(test);
+	if (r >= 0)
+		r = attach_to(test, channel, "on_tc", SECOND_HOOK, err);
+	fresh_id(test);
+	if (r >= 0 && operation->soaks)
+		r = call_replace(test, channel, err);
+	if (r < 0)
+		return r;
+	if (!lists_take(test->node, &lists, why, sizeof(why)))
+		errx(2, "set up %s: %s", operation->name, why);
+	fd = map_fd(&lists, "settings");
+	if (fd < 0 || bpf_map_update_elem(fd, &key, &value, BPF_ANY) < 0)
+		errx(2, "set up %s: no map", operation->name);
+	(void)close(fd);
+	if (operation->fails)
+		find_drifter(test, &lists);
+	lists_done(&lists);
+	return 0;
+}
+
 /* An instance, with a link, as far as the operation needs one. */
 static void set_up(struct test *test, const struct operation *operation)
 {
@@ -403,12 +547,8 @@ static void set_up(struct test *test, const struct operation *operation)
 			(void)snprintf(test->link, sizeof(test->link), "%s", lists.links[0].name);
 		lists_done(&lists);
 	}
-	if (r >= 0 && operation->needs_other)
-		r = push_file(test->node, test->other_bundle, &err);
-	if (r >= 0 && operation->needs_soaking) {
-		fresh_id(test);
-		r = call_replace(test, channel, &err);
-	}
+	if (r >= 0 && operation->versions)
+		r = set_up_versions(test, operation, channel, &err);
 	rpc_channel_close(channel);
 	if (r < 0)
 		errx(2, "set up %s: %s", operation->name, err.message);
@@ -420,6 +560,7 @@ static void tear_down(struct test *test)
 	struct bpfleet_error error = { 0 };
 	size_t n;
 
+	forget_drifter(test);
 	if (bpfleet_list_instances(test->node, NULL, &instances, &n, &error) < 0)
 		errx(2, "%s", error.message);
 	for (size_t i = 0; i < n; i++) {
@@ -474,7 +615,9 @@ static bool let_die(struct test *test, const struct operation *operation, const 
 	core = test->dying.pids[VICTIM_CORE];
 	channel = open_channel(test);
 	fresh_id(test);
+	drift(test, true);
 	*ret_r = operation->call(test, channel, err);
+	drift(test, false);
 	rpc_channel_close(channel);
 	/* A dead process keeps its number for a moment. */
 	do {
@@ -491,6 +634,8 @@ static enum outcome expected(const struct operation *operation, const char *step
 
 	if (operation->lease)
 		return NOTHING; /* ended with core, whatever the call said */
+	if (operation->fails)
+		return NOTHING;
 	if (!died || operation->finishes || strcmp(what, "committed") == 0 ||
 	    strcmp(step, "commit.unpinned") == 0)
 		return ALL;
@@ -509,8 +654,8 @@ static void check_case(struct test *test, const struct operation *operation, con
 
 	died = let_die(test, operation, step, &r, &err);
 	test->hit = died;
-	if (!died && r < 0)
-		fail(test, step, operation, err.message);
+	if (!died && (r < 0) != operation->fails)
+		fail(test, step, operation, r < 0 ? err.message : "it succeeds");
 	daemon_start(&test->normal);
 	wait_ready(test, &test->normal);
 	wanted = expected(operation, step, died);
@@ -522,13 +667,19 @@ static void check_case(struct test *test, const struct operation *operation, con
 	}
 	channel = open_channel(test);
 	err = (struct error){ 0 };
-	if (operation->call(test, channel, &err) < 0) {
+	drift(test, true);
+	r = operation->call(test, channel, &err);
+	drift(test, false);
+	if ((r < 0) != operation->fails) {
 		(void)snprintf(what, sizeof(what), "repeated: %s: %s", error_info(err.code)->reason,
 			       err.message);
 		fail(test, step, operation, what);
 	}
 	/* A lease's answer outlives the lease. */
-	wanted = operation->lease && (!died || strstr(step, ".committed") != NULL) ? NOTHING : ALL;
+	wanted = operation->fails ||
+				 (operation->lease && (!died || strstr(step, ".committed") != NULL))
+			 ? NOTHING
+			 : ALL;
 	seen = look(test, operation, why, sizeof(why));
 	if (seen != wanted) {
 		(void)snprintf(what, sizeof(what), "after the repeated call %s of it is there; %s",
@@ -574,7 +725,7 @@ static void check_step(struct test *test, const char *step)
 
 int main(int argc, char **argv)
 {
-	struct test test = { 0 };
+	struct test test = { .drifted_fd = -1, .own_fd = -1, .foreign_fd = -1 };
 	struct error err = { 0 };
 
 	if (argc < 11)
