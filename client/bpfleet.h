@@ -516,6 +516,26 @@ struct bpfleet_event {
 	/* Since the load: records that found the ring full; valid if kernel_lost_known. */
 	uint64_t kernel_lost;
 	bool kernel_lost_known;
+	/* So far: records that the daemon could not keep for anybody. */
+	uint64_t front_lost;
+	/* Records that waited in the ring before anybody subscribed; valid if unobserved_known. */
+	uint64_t unobserved;
+	bool unobserved_known;
+	/* So far: records that the choice left out, in the order it is made. */
+	uint64_t filtered_out;
+	uint64_t sampled_out;
+	uint64_t rate_limited;
+};
+
+/* Which events come, and how. Zeroed: all, packed. */
+struct bpfleet_event_choice {
+	bool as_json;
+	/* `pid == 1234 && comm != "sh"`, see docs/events.md; NULL: all */
+	const char *filter;
+	/* Of those one in so many; 0 and 1: all. */
+	uint32_t sample_every;
+	/* Of those, for each map, at most so many in a second; 0: no limit. */
+	uint32_t max_per_second;
 };
 
 /*
@@ -526,6 +546,12 @@ struct bpfleet_event {
 BPFLEET_API int bpfleet_events(struct bpfleet *node, const char *source, bool as_json,
 			       int (*on_event)(const struct bpfleet_event *event, void *user_data),
 			       void *user_data, struct bpfleet_error *error);
+/* The same for some events only: what is left out is left out by the daemon, and not sent. */
+BPFLEET_API int bpfleet_events_chosen(struct bpfleet *node, const char *source,
+				      const struct bpfleet_event_choice *choice,
+				      int (*on_event)(const struct bpfleet_event *event,
+						      void *user_data),
+				      void *user_data, struct bpfleet_error *error);
 
 /* One change of the node; one of the pointers is set, none when `synced`. */
 struct bpfleet_change {

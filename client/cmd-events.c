@@ -18,6 +18,7 @@ struct source {
 	const Bpfleet__V1__Map *map;
 	struct decoder *decoder;
 	uint64_t subscriber_lost;
+	uint64_t front_lost;
 	uint64_t kernel_lost;
 	bool seen; /* kernel_lost counts from the load: what was lost before us is no news */
 };
@@ -135,36 +136,53 @@ static int print_json(struct events *events, const struct source *source, uint64
 	return cli_print_str(events->cli, &s, err);
 }
 
+/* How many more than at the last time. */
+static uint64_t news(uint64_t *seen, uint64_t now)
+{
+	const uint64_t n = now - *seen;
+
+	*seen = now;
+	return n;
+}
+
 static int print_losses(const struct events *events, struct source *source,
 			const Bpfleet__V1__EventBatch *batch, struct error *err)
 {
-	uint64_t kernel_lost = batch->kernel_lost_known && source->seen
-				       ? batch->kernel_lost - source->kernel_lost
-				       : 0;
-	uint64_t subscriber_lost = batch->subscriber_lost - source->subscriber_lost;
+	uint64_t kernel_lost = news(&source->kernel_lost, batch->kernel_lost);
+	uint64_t subscriber_lost = news(&source->subscriber_lost, batch->subscriber_lost);
+	uint64_t front_lost = news(&source->front_lost, batch->front_lost);
 	_cleanup_(str_done) struct str s = { 0 };
 
+	if (!source->seen || !batch->kernel_lost_known)
+		kernel_lost = 0;
 	source->seen = true;
-	source->kernel_lost = batch->kernel_lost;
-	source->subscriber_lost = batch->subscriber_lost;
-	if (kernel_lost == 0 && subscriber_lost == 0)
+	if (kernel_lost == 0 && subscriber_lost == 0 && front_lost == 0)
 		return 0;
 	if (!events->cli->json) {
 		cli_warn("%" PRIu64 " events lost: %" PRIu64 " found the ring full, %" PRIu64
-			 " came too fast for this reader",
-			 kernel_lost + subscriber_lost, kernel_lost, subscriber_lost);
+			 " the daemon could not keep, %" PRIu64 " came too fast for this reader",
+			 kernel_lost + subscriber_lost + front_lost, kernel_lost, front_lost,
+			 subscriber_lost);
 		return 0;
 	}
 	(void)str_append(&s, "{\"map\":");
 	(void)str_append_json(&s, source->map->name, SIZE_MAX);
-	(void)str_appendf(&s, ",\"kernelLost\":\"%" PRIu64 "\",\"subscriberLost\":\"%" PRIu64 "\"}",
-			  kernel_lost, subscriber_lost);
+	(void)str_appendf(&s,
+			  ",\"kernelLost\":\"%" PRIu64 "\",\"frontLost\":\"%" PRIu64
+			  "\",\"subscriberLost\":\"%" PRIu64 "\"}",
+			  kernel_lost, front_lost, subscriber_lost);
 	return cli_print_str(events->cli, &s, err);
 }
 
 static uint32_t little_endian_u32(const uint8_t *p)
 {
 	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static uint64_t sequence_of(const Bpfleet__V1__EventBatch *batch, size_t i)
+{
+	return batch->first_sequence +
+	       (i < batch->n_sequence_offsets ? batch->sequence_offsets[i] : i);
 }
 
 static bool enough(const struct events *events)
@@ -176,8 +194,7 @@ static int take_batch(struct events *events, const Bpfleet__V1__EventBatch *batc
 		      struct error *err)
 {
 	const uint8_t *at = batch->events.data;
-	uint64_t sequence = batch->first_sequence;
-	size_t left = batch->events.len;
+	size_t left = batch->events.len, i = 0;
 	struct source *source;
 	int r;
 
@@ -191,13 +208,13 @@ static int take_batch(struct events *events, const Bpfleet__V1__EventBatch *batc
 		if (left < 4 || n > left - 4)
 			return error_raise(err, ERROR_PROTOCOL, "a batch of events is cut off");
 		if (events->cli->json)
-			r = print_json(events, source, sequence, batch->received_at_ns, at + 4, n,
-				       err);
+			r = print_json(events, source, sequence_of(batch, i), batch->received_at_ns,
+				       at + 4, n, err);
 		else
 			add_row(events, source, batch->received_at_ns, at + 4, n);
 		at += 4 + n;
 		left -= 4 + n;
-		sequence++;
+		i++;
 		events->n_events++;
 	}
 	/* The header comes with the first rows, which say how wide they are. */
@@ -229,6 +246,17 @@ static int step(struct events *events, struct rpc_stream *stream, struct error *
 	return 0;
 }
 
+static int take_limit(struct cli *cli, enum cli_option_id option, uint32_t *ret, struct error *err)
+{
+	const uint64_t n = cli_number(&cli->args, option, 0);
+
+	if (n > UINT32_MAX)
+		return cli_usage_if(cli, error_raise(err, ERROR_INVALID_ARGUMENT,
+						     "%" PRIu64 " is too large a number", n));
+	*ret = (uint32_t)n;
+	return 0;
+}
+
 int cmd_events(struct cli *cli, struct error *err)
 {
 	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
@@ -247,6 +275,12 @@ int cmd_events(struct cli *cli, struct error *err)
 		return r;
 	request.source = name;
 	request.encoding = BPFLEET__V1__ENCODING__ENCODING_PACKED;
+	request.filter = (char *)(uintptr_t)cli_text(&cli->args, OPTION_FILTER, "");
+	r = take_limit(cli, OPTION_SAMPLE, &request.sample_every, err);
+	if (r == 0)
+		r = take_limit(cli, OPTION_RATE, &request.max_per_second, err);
+	if (r < 0)
+		return r;
 	r = cli_subscribe(cli, "StreamEvents", &request.base, deadline, &stream, err);
 	while (r == 0 && !enough(&events))
 		r = step(&events, stream, err);

@@ -199,8 +199,12 @@ static const struct cli_command commands[] = {
 	{ "events", "Follow the events of an instance until Ctrl-C",
 	  .arguments = ARGUMENTS({ "INSTANCE[/MAP]", 1, 1, CLI_COMPLETE_INSTANCE, .help = "an instance, or one of its ring buffers" }),
 	  .options = OPTIONS(
+		{ OPTION_FILTER, "filter", 'F', CLI_TEXT, .metavar = "CONDITION", .help = "only events for which it holds, as in docs/events.md" },
+		{ OPTION_SAMPLE, "sample", 'S', CLI_NUMBER, .metavar = "N", .help = "of those, one in N" },
+		{ OPTION_RATE, "rate", 'r', CLI_NUMBER, .metavar = "N", .help = "of those, at most N in a second" },
 		{ OPTION_COUNT, "count", 'n', CLI_NUMBER, .metavar = "N", .help = "end after N events" },
 		{ OPTION_DURATION, "duration", 'd', CLI_DURATION, .metavar = "DURATION", .help = "end after that time" }),
+	  .examples = EXAMPLES({ "bpfleet events tracer --filter 'pid == 1234 && comm != \"sh\"'", "follow one process" }),
 	  .run = cmd_events },
 	{ "read", "Read what an iterator prints",
 	  .description = "Each reading runs the iterator's program afresh over all that its link is about: tasks, maps, sockets.",

@@ -24,23 +24,29 @@ static uint32_t little_endian_u32(const uint8_t *p)
 	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
+static uint64_t sequence_of(const Bpfleet__V1__EventBatch *batch, size_t i)
+{
+	return batch->first_sequence +
+	       (i < batch->n_sequence_offsets ? batch->sequence_offsets[i] : i);
+}
+
 /* 1 when the application has had enough. */
 static int deliver_packed(const struct events *events, const Bpfleet__V1__EventBatch *batch,
 			  struct bpfleet_event *event, struct error *err)
 {
 	const uint8_t *at = batch->events.data;
-	size_t left = batch->events.len;
+	size_t left = batch->events.len, n = 0;
 
 	while (left > 0) {
 		if (left < 4 || little_endian_u32(at) > left - 4)
 			return error_raise(err, ERROR_PROTOCOL, "a batch of events is cut off");
 		event->size = little_endian_u32(at);
+		event->sequence = sequence_of(batch, n++);
 		event->data = at + 4;
 		if (events->on_event(event, events->user_data) != 0)
 			return 1;
 		at += 4 + event->size;
 		left -= 4 + event->size;
-		event->sequence++;
 	}
 	return 0;
 }
@@ -50,11 +56,16 @@ static int deliver(const struct events *events, const Bpfleet__V1__EventBatch *b
 {
 	struct bpfleet_event event = {
 		.json = "",
-		.sequence = batch->first_sequence,
 		.received_at_ns = batch->received_at_ns,
 		.subscriber_lost = batch->subscriber_lost,
 		.kernel_lost = batch->kernel_lost,
 		.kernel_lost_known = batch->kernel_lost_known,
+		.front_lost = batch->front_lost,
+		.unobserved = batch->unobserved,
+		.unobserved_known = batch->unobserved_known,
+		.filtered_out = batch->filtered_out,
+		.sampled_out = batch->sampled_out,
+		.rate_limited = batch->rate_limited,
 	};
 
 	if (events->sources == NULL || batch->source >= events->sources->n_maps)
@@ -64,9 +75,9 @@ static int deliver(const struct events *events, const Bpfleet__V1__EventBatch *b
 		return deliver_packed(events, batch, &event, err);
 	for (size_t i = 0; i < batch->n_json; i++) {
 		event.json = batch->json[i];
+		event.sequence = sequence_of(batch, i);
 		if (events->on_event(&event, events->user_data) != 0)
 			return 1;
-		event.sequence++;
 	}
 	return 0;
 }
@@ -95,9 +106,10 @@ static int events_step(struct events *events, struct rpc_stream *stream, struct 
 	return events->on_event(NULL, events->user_data) != 0 ? 1 : 0;
 }
 
-int bpfleet_events(struct bpfleet *node, const char *source, bool as_json,
-		   int (*on_event)(const struct bpfleet_event *event, void *user_data),
-		   void *user_data, struct bpfleet_error *error)
+int bpfleet_events_chosen(struct bpfleet *node, const char *source,
+			  const struct bpfleet_event_choice *choice,
+			  int (*on_event)(const struct bpfleet_event *event, void *user_data),
+			  void *user_data, struct bpfleet_error *error)
 {
 	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
 	struct events events = { .on_event = on_event, .user_data = user_data };
@@ -107,8 +119,12 @@ int bpfleet_events(struct bpfleet *node, const char *source, bool as_json,
 	int r;
 
 	request.source = name;
-	request.encoding = as_json ? BPFLEET__V1__ENCODING__ENCODING_JSON
-				   : BPFLEET__V1__ENCODING__ENCODING_PACKED;
+	request.encoding = choice->as_json ? BPFLEET__V1__ENCODING__ENCODING_JSON
+					   : BPFLEET__V1__ENCODING__ENCODING_PACKED;
+	if (choice->filter != NULL)
+		request.filter = (char *)(uintptr_t)choice->filter;
+	request.sample_every = choice->sample_every;
+	request.max_per_second = choice->max_per_second;
 	r = ref_source(source, name, &err);
 	if (r == 0)
 		r = node_subscribe(node->node, "StreamEvents", &request.base, UINT64_MAX, &stream,
@@ -119,6 +135,15 @@ int bpfleet_events(struct bpfleet *node, const char *source, bool as_json,
 	node_stream_free(node->node, stream);
 	arena_free(events.sources_arena);
 	return lib_result(r > 0 ? 0 : r, &err, error);
+}
+
+int bpfleet_events(struct bpfleet *node, const char *source, bool as_json,
+		   int (*on_event)(const struct bpfleet_event *event, void *user_data),
+		   void *user_data, struct bpfleet_error *error)
+{
+	const struct bpfleet_event_choice choice = { .as_json = as_json };
+
+	return bpfleet_events_chosen(node, source, &choice, on_event, user_data, error);
 }
 
 /* ---- programs that run because they are asked to */

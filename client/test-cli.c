@@ -369,8 +369,10 @@ static void events_are_shown_until_the_count(void **state)
 	assert_null(strstr(p->out, "1002"));
 	assert_contains(p->err, "warning: 3 events lost");
 	p = expect(0, "events web/events --count 1 --output json");
-	assert_contains(p->out, "{\"map\":\"instances/" FAKE_ID
-				"/maps/events\",\"kernelLost\":\"0\",\"subscriberLost\":\"3\"}\n");
+	assert_contains(
+		p->out,
+		"{\"map\":\"instances/" FAKE_ID "/maps/"
+		"events\",\"kernelLost\":\"0\",\"frontLost\":\"0\",\"subscriberLost\":\"3\"}\n");
 	assert_contains(p->out, "\"sequence\":\"5\"");
 	assert_contains(p->out, "\"event\":{\"pid\":1000,\"uid\":0}}\n");
 }

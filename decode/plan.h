@@ -119,3 +119,6 @@ _must_check_ int plan_finish(struct plan *plan, struct error *err);
 /* The part that a Display path starts with ("key.addr"), DECODER_N_PARTS if none. */
 enum decoder_part plan_part_of_path(const char *path, const char **ret_rest);
 extern const char *const plan_part_names[DECODER_N_PARTS];
+
+/* The plan of one part of a decoder, as long as that lives. */
+const struct node *decoder_root(const struct decoder *decoder, enum decoder_part part);

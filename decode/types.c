@@ -146,6 +146,11 @@ int decoder_new_for_map(const Bpfleet__V1__Map *map, const uint8_t *btf, size_t 
 	return decoder_new(&options, ret, err);
 }
 
+const struct node *decoder_root(const struct decoder *decoder, enum decoder_part part)
+{
+	return &decoder->plans[part].root;
+}
+
 static bool is_per_cpu(const struct decoder *d, enum decoder_part part)
 {
 	return part == DECODER_VALUE && d->n_cpus > 0;

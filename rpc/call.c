@@ -231,13 +231,15 @@ static void sent(struct rpc_event *event, bool ok)
 	event_done(call);
 }
 
-static int enqueue(struct rpc_call *call, grpc_slice slice)
+/* Takes the slices. */
+static int enqueue(struct rpc_call *call, grpc_slice *slices, size_t n)
 {
 	struct send_item *item = calloc(1, sizeof(*item));
 
 	if (item != NULL)
-		item->buffer = grpc_raw_byte_buffer_create(&slice, 1);
-	grpc_slice_unref(slice);
+		item->buffer = grpc_raw_byte_buffer_create(slices, n);
+	for (size_t i = 0; i < n; i++)
+		grpc_slice_unref(slices[i]);
 	if (item == NULL)
 		return -ENOMEM;
 	*call->queue_end = item;
@@ -254,9 +256,9 @@ static grpc_slice slice_of_message(const ProtobufCMessage *message)
 	return slice;
 }
 
-static int send_slice(struct rpc_call *call, grpc_slice slice)
+static int send_slices(struct rpc_call *call, grpc_slice *slices, size_t n)
 {
-	int r = enqueue(call, slice);
+	int r = enqueue(call, slices, n);
 
 	if (r < 0)
 		return r;
@@ -274,6 +276,11 @@ static int send_check(const struct rpc_call *call)
 	return call->n_queue < queue_max(call) ? 0 : -EAGAIN;
 }
 
+static int send_slice(struct rpc_call *call, grpc_slice slice)
+{
+	return send_slices(call, &slice, 1);
+}
+
 int rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message)
 {
 	int r = send_check(call);
@@ -286,6 +293,22 @@ int rpc_call_send_bytes(struct rpc_call *call, const uint8_t *bytes, size_t n)
 	int r = send_check(call);
 
 	return r < 0 ? r : send_slice(call, grpc_slice_from_copied_buffer((const char *)bytes, n));
+}
+
+int rpc_call_send_shared(struct rpc_call *call, const uint8_t *head, size_t n_head,
+			 const struct rpc_shared *tail)
+{
+	int r = send_check(call);
+	grpc_slice slices[2];
+
+	if (r < 0) {
+		tail->unref(tail->owner);
+		return r;
+	}
+	slices[0] = grpc_slice_from_copied_buffer((const char *)head, n_head);
+	slices[1] = grpc_slice_new_with_user_data((void *)(uintptr_t)tail->bytes, tail->n,
+						  tail->unref, tail->owner);
+	return send_slices(call, slices, 2);
 }
 
 unsigned int rpc_call_send_queue(const struct rpc_call *call)
@@ -307,7 +330,7 @@ int rpc_call_finish(struct rpc_call *call)
 static int reply_slice(struct rpc_call *call, grpc_slice slice)
 {
 	struct error error = { 0 };
-	int r = enqueue(call, slice);
+	int r = enqueue(call, &slice, 1);
 
 	if (r < 0) {
 		(void)error_raise(&error, ERROR_OUT_OF_MEMORY, "out of memory");

@@ -172,6 +172,16 @@ int rpc_call_receive(struct rpc_call *call);
 _must_check_ int rpc_call_send(struct rpc_call *call, const ProtobufCMessage *message);
 /* The same for a message that is packed already. */
 _must_check_ int rpc_call_send_bytes(struct rpc_call *call, const uint8_t *bytes, size_t n);
+/* Bytes that a message shares with others; unref(owner) on any thread, when they are sent. */
+struct rpc_shared {
+	const uint8_t *bytes;
+	size_t n;
+	void (*unref)(void *owner);
+	void *owner;
+};
+/* The same for a packed message of which the tail is not copied; takes the reference in any case. */
+_must_check_ int rpc_call_send_shared(struct rpc_call *call, const uint8_t *head, size_t n_head,
+				      const struct rpc_shared *tail);
 /* Messages accepted and not yet given to the transport. */
 unsigned int rpc_call_send_queue(const struct rpc_call *call);
 

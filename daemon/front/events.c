@@ -1,6 +1,5 @@
 #include "daemon/front/events.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -8,18 +7,15 @@
 #include "bpfleet/v1/node.pb-c.h"
 #include "daemon/front/call.h"
 #include "daemon/front/grant.h"
+#include "daemon/front/outlet.h"
 #include "daemon/front/reader.h"
 #include "daemon/front/source.h"
-#include "decode/types.h"
-#include "proto/arena.h"
 
 #define N_MAPS_MAX 16
 #define N_MAPS_LISTED 1000
 #define N_SOURCES_MAX 64
 #define WINDOW_BYTES ((size_t)4 << 20)
 #define TOTAL_BYTES ((size_t)64 << 20)
-#define JSON_SIZE_MAX ((size_t)512 << 10)
-#define MESSAGE_ARENA_MAX ((size_t)8 << 20)
 
 struct events {
 	struct front *front;
@@ -34,12 +30,15 @@ struct stream {
 	struct events *events;
 	struct stream *next, **prev;
 	bool json;
+	char *condition; /* on the records wanted; NULL: all */
+	uint32_t sample_every;
+	uint32_t max_per_second;
 	bool live;    /* the sources have been sent */
 	bool recheck; /* the policy changed */
 	size_t n_maps;
 	char *names[N_MAPS_MAX];
 	struct grant *grants[N_MAPS_MAX];
-	struct listening listening[N_MAPS_MAX];
+	struct outlet outlets[N_MAPS_MAX];
 	size_t asking; /* index of the map that core is asked about */
 	size_t turn;   /* index of the map whose turn it is to be sent */
 };
@@ -95,87 +94,13 @@ static int send_sources(struct stream *stream, struct error *err)
 	return send_message(stream, &response, err);
 }
 
-/* Decodes what is left of the entry, until the message is large enough. Returns the bytes used. */
-static int batch_json(struct stream *stream, size_t i, struct arena *arena,
-		      Bpfleet__V1__EventBatch *batch, size_t *ret_used, struct error *err)
-{
-	const struct listening *listening = &stream->listening[i];
-	const struct chunk *chunk = listening->at->chunk;
-	uint32_t n_left = chunk->n_records - listening->offset_records;
-	const uint8_t *at = chunk->bytes + listening->offset_bytes;
-	_cleanup_(str_done) struct str json = { 0 };
-	const struct decoder *decoder = NULL;
-	int r = grant_decoder(stream->grants[i], &decoder, err);
-
-	if (r < 0)
-		return r;
-	batch->json = arena_alloc(arena, n_left * sizeof(*batch->json));
-	if (batch->json == NULL)
-		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a batch of events");
-	for (size_t size = 0; batch->n_json < n_left && size < JSON_SIZE_MAX; size += json.len) {
-		uint32_t n;
-
-		memcpy(&n, at, sizeof(n));
-		n = le32toh(n);
-		json.len = 0;
-		(void)decoder_json(decoder, DECODER_EVENT, at + sizeof(n), n, &json);
-		batch->json[batch->n_json] =
-			json.failed ? NULL : arena_strndup(arena, json.data, json.len);
-		if (batch->json[batch->n_json] == NULL)
-			return error_raise(err, ERROR_OUT_OF_MEMORY,
-					   "no memory for a batch of events");
-		batch->n_json++;
-		at += sizeof(n) + n;
-	}
-	batch->n_events = (uint32_t)batch->n_json;
-	*ret_used = (size_t)(at - chunk->bytes) - listening->offset_bytes;
-	return 0;
-}
-
-static int send_batch(struct stream *stream, size_t i, struct error *err)
-{
-	_cleanup_(arena_freep) struct arena *arena = NULL;
-	struct listening *listening = &stream->listening[i];
-	const struct window_entry *entry = listening->at;
-	Bpfleet__V1__StreamEventsResponse response = BPFLEET__V1__STREAM_EVENTS_RESPONSE__INIT;
-	Bpfleet__V1__EventBatch batch = BPFLEET__V1__EVENT_BATCH__INIT;
-	size_t used = entry->chunk->size_bytes - listening->offset_bytes;
-	int r;
-
-	batch.source = (uint32_t)i;
-	batch.first_sequence = entry->first + listening->offset_records - listening->base;
-	batch.subscriber_lost = listening->n_lost;
-	batch.kernel_lost = entry->kernel_lost;
-	batch.kernel_lost_known = source_counter_known(listening->source);
-	batch.received_at_ns = entry->chunk->received_at_ns;
-	if (stream->json) {
-		arena = arena_new(MESSAGE_ARENA_MAX);
-		if (arena == NULL)
-			return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for events");
-		r = batch_json(stream, i, arena, &batch, &used, err);
-		if (r < 0)
-			return r;
-	} else {
-		batch.events.data =
-			(uint8_t *)(uintptr_t)entry->chunk->bytes + listening->offset_bytes;
-		batch.events.len = used;
-		batch.n_events = entry->chunk->n_records - listening->offset_records;
-	}
-	response.part_case = BPFLEET__V1__STREAM_EVENTS_RESPONSE__PART_BATCH;
-	response.batch = &batch;
-	r = send_message(stream, &response, err);
-	if (r >= 0)
-		listening_advance(listening, used, batch.n_events);
-	return r;
-}
-
 /* The next map, in turn, of which something waits; false: none. */
 static bool stream_next(struct stream *stream, size_t *ret)
 {
 	for (size_t n = 0; n < stream->n_maps; n++) {
 		size_t i = (stream->turn + n) % stream->n_maps;
 
-		if (stream->listening[i].at == NULL)
+		if (stream->outlets[i].listening.at == NULL)
 			continue;
 		stream->turn = i + 1;
 		*ret = i;
@@ -187,7 +112,7 @@ static bool stream_next(struct stream *stream, size_t *ret)
 static bool stream_ended(const struct stream *stream)
 {
 	for (size_t i = 0; i < stream->n_maps; i++)
-		if (source_ended(stream->listening[i].source))
+		if (source_ended(stream->outlets[i].listening.source))
 			return true;
 	return false;
 }
@@ -200,7 +125,7 @@ static void stream_pump(struct stream *stream)
 
 	while (r > 0 && rpc_call_alive(stream->job.call) &&
 	       rpc_call_send_queue(stream->job.call) == 0 && stream_next(stream, &i))
-		r = send_batch(stream, i, &err);
+		r = outlet_send(&stream->outlets[i], stream->job.call, &err);
 	if (r >= 0 && rpc_call_alive(stream->job.call) &&
 	    rpc_call_send_queue(stream->job.call) == 0 && stream_ended(stream) &&
 	    !stream_next(stream, &i))
@@ -248,23 +173,38 @@ static int stream_go_on(struct stream *stream, struct error *err)
 	return stream->live ? 0 : stream_start(stream, err);
 }
 
+static int stream_join(struct stream *stream, int counter_fd, uint32_t counter_offset,
+		       struct error *err)
+{
+	struct grant *grant = stream->grants[stream->asking];
+	struct outlet *outlet = &stream->outlets[stream->asking];
+	int r;
+
+	outlet->index = (uint32_t)stream->asking;
+	outlet->json = stream->json;
+	outlet->grant = grant;
+	outlet->choice.sample_every = stream->sample_every;
+	outlet->choice.max_per_second = stream->max_per_second;
+	outlet->listening.on_event = on_event;
+	outlet->listening.arg = stream;
+	r = source_join(stream->events->sources, grant, counter_fd, counter_offset,
+			&outlet->listening, err);
+	if (r == 0 && stream->condition != NULL)
+		r = outlet_set_filter(outlet, stream->condition, err);
+	return r < 0 ? r : stream_go_on(stream, err);
+}
+
 static int take_counter(struct stream *stream, const struct core_reply *reply, struct error *err)
 {
 	const Bpfleet__Ipc__GrantCounterReply *counter;
 	ProtobufCMessage *message = NULL;
-	size_t i = stream->asking;
 	int r = core_reply_unpack(reply, &bpfleet__ipc__grant_counter_reply__descriptor, &message,
 				  err);
 
 	if (r < 0)
 		return r;
 	counter = (const Bpfleet__Ipc__GrantCounterReply *)message;
-	stream->listening[i].on_event = on_event;
-	stream->listening[i].arg = stream;
-	r = source_join(stream->events->sources, stream->grants[i],
-			counter->known ? TAKE_FD(*reply->fd) : -1, counter->offset,
-			&stream->listening[i], err);
-	return r < 0 ? r : stream_go_on(stream, err);
+	return stream_join(stream, counter->known ? TAKE_FD(*reply->fd) : -1, counter->offset, err);
 }
 
 static void on_counter(void *arg, const struct core_reply *reply)
@@ -407,11 +347,22 @@ static void on_maps(void *arg, const struct core_reply *reply)
 		stream_fail(stream, &err);
 }
 
-static int stream_begin(struct stream *stream, const char *source, struct error *err)
+static int stream_begin(struct stream *stream, const Bpfleet__V1__StreamEventsRequest *request,
+			struct error *err)
 {
 	Bpfleet__V1__ListMapsRequest list = BPFLEET__V1__LIST_MAPS_REQUEST__INIT;
+	const char *source = request->source;
 	int r;
 
+	stream->json = request->encoding == BPFLEET__V1__ENCODING__ENCODING_JSON;
+	stream->sample_every = request->sample_every;
+	stream->max_per_second = request->max_per_second;
+	if (request->filter[0] != '\0') {
+		stream->condition = strdup(request->filter);
+		if (stream->condition == NULL)
+			return error_raise(err, ERROR_OUT_OF_MEMORY,
+					   "no memory for a stream of events");
+	}
 	if (strstr(source, "/maps/") != NULL) {
 		r = take_name(stream, source, err);
 		return r < 0 ? r : stream_ask(stream, err);
@@ -441,8 +392,7 @@ void events_on_call(struct rpc_call *call, const ProtobufCMessage *request, void
 	if (stream->next != NULL)
 		stream->next->prev = &stream->next;
 	stream->events->streams = stream;
-	stream->json = stream_request->encoding == BPFLEET__V1__ENCODING__ENCODING_JSON;
-	if (stream_begin(stream, stream_request->source, &err) < 0)
+	if (stream_begin(stream, stream_request, &err) < 0)
 		stream_fail(stream, &err);
 }
 
@@ -475,10 +425,11 @@ void events_on_done(struct rpc_call *call, void *user)
 	if (stream->next != NULL)
 		stream->next->prev = stream->prev;
 	for (size_t i = 0; i < N_MAPS_MAX; i++) {
-		source_leave(&stream->listening[i]);
+		outlet_done(&stream->outlets[i]);
 		grant_unref(stream->grants[i]);
 		free(stream->names[i]);
 	}
+	free(stream->condition);
 	job_free(&stream->job);
 }
 

@@ -13,115 +13,153 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/front/chunk.h"
 #include "daemon/front/ring.h"
 #include "rpc/loop.h"
 
-/* While records come, rings are looked at this often instead of at each wakeup: the kernel wakes a
- * consumer only when it had caught up, so pausing saves a wakeup for each record. */
+/* While records come, buffers are looked at this often instead of at each wakeup: the kernel wakes
+ * a consumer only when it had caught up, so pausing saves a wakeup for each record. */
 #define PACE_MS 1
 #define LATENCY_NS (10 * NS_PER_MS)
-/* Chunks of one ring that the loop has not taken; beyond, records stay in the ring. */
-#define IN_FLIGHT_MAX 32
-/* Of one ring before the others have their turn. */
-#define CHUNKS_A_TURN 8
+/* Chunks of one buffer that the loop has not taken; beyond, records stay where they are. */
+#define IN_FLIGHT_MAX 16
+/* Of one buffer before the others have their turn. */
+#define CHUNKS_A_TURN 4
 #define WAKEUPS_MAX 16
 
-struct reader_ring {
+struct reader_buffer {
 	struct reader *reader;
-	struct reader_ring *next;
-	int fd;
-	struct ring *ring;
+	struct reader_buffer *next;
 	reader_chunk_fn on_chunk; /* these three: loop thread */
 	void *arg;
 	bool removed;
 	atomic_uint n_refs; /* one of the owner, one for each chunk in flight */
 	atomic_uint n_in_flight;
-	uint64_t began_ns; /* monotonic, of the first record in scratch */
-	uint64_t received_at_ns;
-	size_t size_bytes;
-	uint32_t n_records;
-	uint32_t n_too_large;
-	uint8_t scratch[READER_CHUNK_SIZE];
+	atomic_bool hold;
+	uint64_t began_ns;   /* monotonic, of the first record in the chunk */
+	struct chunk *chunk; /* being filled, NULL: none */
+	size_t room_bytes;   /* that it was made with */
+	size_t next_bytes;   /* of a record that needs a larger one, or 0 */
+	int fd;
+	struct ring *ring;
 };
 
 struct reader {
 	struct rpc_loop *loop;
 	pthread_t thread;
 	bool has_thread;
-	int epoll_fd;
+	int epoll_fd; /* ring buffers and wake_fd */
 	int wake_fd;
 	pthread_mutex_t
-		lock; /* over what follows, and over the rings but for their marked members */
+		lock; /* over what follows, and over the buffers but for their marked members */
 	bool quit;
-	struct reader_ring *rings;
+	struct reader_buffer *buffers;
 };
 
 struct delivery {
-	struct reader_ring *ring;
+	struct reader_buffer *buffer;
 	struct chunk *chunk;
 };
 
-static void ring_unref(struct reader_ring *ring)
+static void buffer_unref(struct reader_buffer *buffer)
 {
-	if (atomic_fetch_sub(&ring->n_refs, 1) == 1)
-		free(ring);
+	if (atomic_fetch_sub(&buffer->n_refs, 1) == 1)
+		free(buffer);
 }
 
 /* Loop thread. */
 static void deliver(void *arg)
 {
 	struct delivery *delivery = arg;
-	struct reader_ring *ring = delivery->ring;
+	struct reader_buffer *buffer = delivery->buffer;
 
-	(void)atomic_fetch_sub(&ring->n_in_flight, 1);
-	if (ring->removed)
-		free(delivery->chunk);
+	(void)atomic_fetch_sub(&buffer->n_in_flight, 1);
+	if (buffer->removed)
+		chunk_unref(delivery->chunk);
 	else
-		ring->on_chunk(ring->arg, delivery->chunk);
-	ring_unref(ring);
+		buffer->on_chunk(buffer->arg, delivery->chunk);
+	buffer_unref(buffer);
 	free(delivery);
 }
 
-static struct chunk *chunk_from_scratch(const struct reader_ring *ring)
-{
-	struct chunk *chunk = malloc(sizeof(*chunk) + ring->size_bytes);
+/* ---- filling a chunk */
 
-	if (chunk == NULL)
-		return NULL;
-	*chunk = (struct chunk){ .received_at_ns = ring->received_at_ns,
-				 .size_bytes = ring->size_bytes,
-				 .n_records = ring->n_records,
-				 .n_too_large = ring->n_too_large };
-	memcpy(chunk->bytes, ring->scratch, ring->size_bytes);
-	return chunk;
+/* False: no memory. */
+static bool chunk_prepare(struct reader_buffer *buffer)
+{
+	const size_t room = buffer->next_bytes > CHUNK_BYTES ? buffer->next_bytes : CHUNK_BYTES;
+
+	if (buffer->chunk != NULL)
+		return true;
+	buffer->chunk = malloc(sizeof(*buffer->chunk) + room);
+	if (buffer->chunk == NULL)
+		return false;
+	*buffer->chunk = (struct chunk){ .n_refs = 1 };
+	buffer->room_bytes = room;
+	buffer->next_bytes = 0;
+	return true;
+}
+
+static bool chunk_holds(const struct chunk *chunk)
+{
+	return chunk != NULL &&
+	       (chunk->n_records > 0 || chunk->n_too_large > 0 || chunk->n_unobserved > 0);
+}
+
+/* Most streams are quiet: their chunks shall not hold what they do not need. */
+static struct chunk *chunk_finish(struct reader_buffer *buffer)
+{
+	struct chunk *chunk = TAKE_PTR(buffer->chunk);
+	struct chunk *smaller = NULL;
+
+	if (chunk->size_bytes < buffer->room_bytes / 2)
+		smaller = realloc(chunk, sizeof(*chunk) + chunk->size_bytes);
+	return smaller != NULL ? smaller : chunk;
 }
 
 /* Gives what was read to the loop. Without memory it stays, and is tried again at the next turn. */
-static void ring_flush(struct reader_ring *ring)
+static void buffer_flush(struct reader_buffer *buffer)
 {
-	struct chunk *chunk = chunk_from_scratch(ring);
 	struct delivery *delivery = malloc(sizeof(*delivery));
 
-	if (chunk != NULL && delivery != NULL) {
-		*delivery = (struct delivery){ .ring = ring, .chunk = chunk };
-		(void)atomic_fetch_add(&ring->n_refs, 1);
-		(void)atomic_fetch_add(&ring->n_in_flight, 1);
-		if (rpc_loop_post(ring->reader->loop, deliver, delivery) == 0) {
-			ring->size_bytes = 0;
-			ring->n_records = 0;
-			ring->n_too_large = 0;
-			return;
-		}
-		(void)atomic_fetch_sub(&ring->n_refs, 1);
-		(void)atomic_fetch_sub(&ring->n_in_flight, 1);
-	}
-	free(chunk);
+	if (delivery == NULL)
+		return;
+	*delivery = (struct delivery){ .buffer = buffer, .chunk = chunk_finish(buffer) };
+	(void)atomic_fetch_add(&buffer->n_refs, 1);
+	(void)atomic_fetch_add(&buffer->n_in_flight, 1);
+	if (rpc_loop_post(buffer->reader->loop, deliver, delivery) == 0)
+		return;
+	(void)atomic_fetch_sub(&buffer->n_refs, 1);
+	(void)atomic_fetch_sub(&buffer->n_in_flight, 1);
+	buffer->chunk = delivery->chunk;
+	buffer->room_bytes = delivery->chunk->size_bytes;
 	free(delivery);
 }
 
-static bool ring_holds(const struct reader_ring *ring)
+/* Takes what fits. True: something came. *ret_more: more is there. */
+static bool buffer_take(struct reader_buffer *buffer, bool *ret_more)
 {
-	return ring->n_records > 0 || ring->n_too_large > 0;
+	struct chunk *chunk = buffer->chunk;
+	struct ring_taken taken;
+
+	ring_take(buffer->ring, chunk->bytes + chunk->size_bytes,
+		  buffer->room_bytes - chunk->size_bytes, CHUNK_RECORD_MAX, &taken);
+	chunk->size_bytes += taken.size_bytes;
+	chunk->n_records += taken.n_records;
+	chunk->n_too_large += taken.n_too_large;
+	chunk->n_unobserved += taken.n_unobserved;
+	if (taken.more)
+		buffer->next_bytes = taken.next_bytes;
+	*ret_more = taken.more;
+	return taken.n_records > 0;
+}
+
+/* ---- turns */
+
+static bool buffer_held(const struct reader_buffer *buffer)
+{
+	return atomic_load(&buffer->hold) &&
+	       ring_used(buffer->ring) <= ring_watermark(buffer->ring);
 }
 
 enum pace {
@@ -130,42 +168,43 @@ enum pace {
 	PACE_FULL, /* there is more already */
 };
 
-/* One turn of one ring. */
-static enum pace ring_turn(struct reader_ring *ring)
+/* One turn of one buffer. */
+static enum pace buffer_turn(struct reader_buffer *buffer)
 {
 	for (int i = 0; i < CHUNKS_A_TURN; i++) {
-		struct ring_taken taken;
-		uint64_t now = clock_monotonic_ns();
-		bool held = ring_holds(ring);
+		const uint64_t now = clock_monotonic_ns();
+		const bool held = chunk_holds(buffer->chunk);
+		bool came, more;
 
-		if (atomic_load(&ring->n_in_flight) >= IN_FLIGHT_MAX)
+		if (atomic_load(&buffer->n_in_flight) >= IN_FLIGHT_MAX || buffer_held(buffer) ||
+		    !chunk_prepare(buffer))
 			return PACE_SLOW;
-		ring_take(ring->ring, ring->scratch + ring->size_bytes,
-			  READER_CHUNK_SIZE - ring->size_bytes, READER_CHUNK_SIZE, &taken);
-		ring->size_bytes += taken.size_bytes;
-		ring->n_records += taken.n_records;
-		ring->n_too_large += taken.n_too_large;
-		if (!ring_holds(ring))
+		came = buffer_take(buffer, &more);
+		if (!chunk_holds(buffer->chunk) && !more)
 			return PACE_IDLE;
 		if (!held) {
-			ring->began_ns = now;
-			ring->received_at_ns = clock_realtime_ns();
+			buffer->began_ns = now;
+			buffer->chunk->received_at_ns = clock_realtime_ns();
 		}
-		if (!taken.more && taken.n_records > 0 && now < ring->began_ns + LATENCY_NS)
+		if (!more && came && now < buffer->began_ns + LATENCY_NS)
 			return PACE_SLOW;
-		ring_flush(ring);
-		if (!taken.more)
+		if (chunk_holds(buffer->chunk))
+			buffer_flush(buffer);
+		else
+			free(TAKE_PTR(buffer->chunk)); /* too small for the next record */
+		if (!more)
 			return PACE_SLOW;
 	}
 	return PACE_FULL;
 }
 
-static enum pace rings_turn(struct reader *reader)
+static enum pace buffers_turn(struct reader *reader)
 {
 	enum pace pace = PACE_IDLE;
 
-	for (struct reader_ring *ring = reader->rings; ring != NULL; ring = ring->next) {
-		enum pace one = ring_turn(ring);
+	for (struct reader_buffer *buffer = reader->buffers; buffer != NULL;
+	     buffer = buffer->next) {
+		enum pace one = buffer_turn(buffer);
 
 		if (one > pace)
 			pace = one;
@@ -173,16 +212,16 @@ static enum pace rings_turn(struct reader *reader)
 	return pace;
 }
 
-/* True: some ring has records. */
+/* True: some ring buffer has records. */
 static bool reader_wait(struct reader *reader, enum pace pace)
 {
-	struct pollfd wake = { .fd = reader->wake_fd, .events = POLLIN };
+	struct pollfd fds[] = { { .fd = reader->wake_fd, .events = POLLIN } };
 	struct epoll_event events[WAKEUPS_MAX];
 	eventfd_t value;
 	int n = 0;
 
 	if (pace == PACE_SLOW)
-		(void)poll(&wake, 1, PACE_MS);
+		(void)poll(fds, 1, PACE_MS);
 	else if (pace == PACE_IDLE)
 		n = epoll_wait(reader->epoll_fd, events, WAKEUPS_MAX, -1);
 	(void)eventfd_read(reader->wake_fd, &value);
@@ -196,7 +235,7 @@ static void *reader_main(void *arg)
 
 	(void)pthread_mutex_lock(&reader->lock);
 	while (!reader->quit) {
-		enum pace pace = rings_turn(reader);
+		enum pace pace = buffers_turn(reader);
 
 		/* Woken for nothing: a record is reserved and not yet complete. */
 		if (pace == PACE_IDLE && woken)
@@ -266,50 +305,73 @@ void reader_free(struct reader *reader)
 	free(reader);
 }
 
-int reader_add(struct reader *reader, int fd, uint32_t max_entries, reader_chunk_fn on_chunk,
-	       void *arg, struct reader_ring **ret, struct error *err)
+static void buffer_close(struct reader_buffer *buffer)
 {
-	_cleanup_close_ int owned_fd = fd;
-	_cleanup_free_ struct reader_ring *ring = calloc(1, sizeof(*ring));
-	struct epoll_event event = { .events = EPOLLIN };
-	int r;
+	/* By hand: the file may live on, in core. */
+	(void)epoll_ctl(buffer->reader->epoll_fd, EPOLL_CTL_DEL, buffer->fd, NULL);
+	ring_close(buffer->ring);
+	(void)close(buffer->fd);
+}
 
-	if (ring == NULL)
-		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a ring buffer");
-	r = ring_open(fd, max_entries, &ring->ring, err);
+static int buffer_open(struct reader_buffer *buffer, uint32_t ring_bytes, struct error *err)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int r = ring_open(buffer->fd, ring_bytes, &buffer->ring, err);
+
 	if (r < 0)
 		return r;
-	if (epoll_ctl(reader->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
-		ring_close(ring->ring);
+	if (epoll_ctl(buffer->reader->epoll_fd, EPOLL_CTL_ADD, buffer->fd, &event) < 0)
 		return error_raise_errno(err, ERROR_IO, errno, "cannot poll a ring buffer");
-	}
-	ring->reader = reader;
-	ring->fd = TAKE_FD(owned_fd);
-	ring->on_chunk = on_chunk;
-	ring->arg = arg;
-	ring->n_refs = 1;
-	(void)pthread_mutex_lock(&reader->lock);
-	ring->next = reader->rings;
-	reader->rings = ring;
-	(void)pthread_mutex_unlock(&reader->lock);
-	(void)eventfd_write(reader->wake_fd, 1);
-	*ret = TAKE_PTR(ring);
 	return 0;
 }
 
-void reader_remove(struct reader_ring *ring)
+int reader_add(struct reader *reader, int fd, uint32_t ring_bytes, reader_chunk_fn on_chunk,
+	       void *arg, struct reader_buffer **ret, struct error *err)
 {
-	struct reader *reader = ring->reader;
-	struct reader_ring **at = &reader->rings;
+	struct reader_buffer *buffer = calloc(1, sizeof(*buffer));
+	int r;
+
+	if (buffer == NULL) {
+		(void)close(fd);
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a buffer of events");
+	}
+	buffer->reader = reader;
+	buffer->n_refs = 1;
+	buffer->fd = fd;
+	buffer->on_chunk = on_chunk;
+	buffer->arg = arg;
+	r = buffer_open(buffer, ring_bytes, err);
+	if (r < 0) {
+		buffer_close(buffer);
+		free(buffer);
+		return r;
+	}
+	(void)pthread_mutex_lock(&reader->lock);
+	buffer->next = reader->buffers;
+	reader->buffers = buffer;
+	(void)pthread_mutex_unlock(&reader->lock);
+	(void)eventfd_write(reader->wake_fd, 1);
+	*ret = buffer;
+	return 0;
+}
+
+void reader_remove(struct reader_buffer *buffer)
+{
+	struct reader *reader = buffer->reader;
+	struct reader_buffer **at = &reader->buffers;
 
 	(void)pthread_mutex_lock(&reader->lock);
-	while (*at != ring)
+	while (*at != buffer)
 		at = &(*at)->next;
-	*at = ring->next;
+	*at = buffer->next;
 	(void)pthread_mutex_unlock(&reader->lock);
-	(void)epoll_ctl(reader->epoll_fd, EPOLL_CTL_DEL, ring->fd, NULL);
-	ring_close(TAKE_PTR(ring->ring));
-	(void)close(TAKE_FD(ring->fd));
-	ring->removed = true;
-	ring_unref(ring);
+	buffer_close(buffer);
+	free(TAKE_PTR(buffer->chunk));
+	buffer->removed = true;
+	buffer_unref(buffer);
+}
+
+void reader_hold(struct reader_buffer *buffer, bool hold)
+{
+	atomic_store(&buffer->hold, hold);
 }

@@ -10,6 +10,8 @@
 #include "base/error.h"
 
 #define LENGTH_SIZE sizeof(uint32_t)
+/* More than programs write between two looks of the reader. */
+#define BURST_BYTES ((size_t)2 << 20)
 
 struct ring {
 	size_t page_size;
@@ -18,6 +20,7 @@ struct ring {
 	const unsigned long *producer;
 	const uint8_t *data; /* mapped twice in a row, so that no record wraps */
 	size_t producer_mapping_size;
+	unsigned long stale_end; /* up to here it was there at the opening */
 };
 
 void ring_close(struct ring *ring)
@@ -58,8 +61,7 @@ int ring_open(int fd, uint32_t max_entries, struct ring **ret, struct error *err
 		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
 					 "cannot map a ring buffer");
 	ring->data = (const uint8_t *)ring->producer + ring->page_size;
-	__atomic_store_n(ring->consumer, __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE),
-			 __ATOMIC_RELEASE);
+	ring->stale_end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
 	*ret = TAKE_PTR(ring);
 	return 0;
 }
@@ -67,6 +69,41 @@ int ring_open(int fd, uint32_t max_entries, struct ring **ret, struct error *err
 static size_t round_up_8(size_t n)
 {
 	return (n + 7) / 8 * 8;
+}
+
+size_t ring_used(const struct ring *ring)
+{
+	return __atomic_load_n(ring->producer, __ATOMIC_RELAXED) -
+	       __atomic_load_n(ring->consumer, __ATOMIC_RELAXED);
+}
+
+size_t ring_watermark(const struct ring *ring)
+{
+	const size_t size = ring->mask + 1;
+
+	return size - (size / 2 < BURST_BYTES ? size / 2 : BURST_BYTES);
+}
+
+/* False: it does not fit, and stays. */
+static bool take_record(const uint8_t *record, uint32_t size, uint8_t *out, size_t n,
+			size_t room_max, struct ring_taken *taken)
+{
+	const uint32_t size_le = htole32(size);
+
+	if (LENGTH_SIZE + size > room_max) {
+		taken->n_too_large++;
+		return true;
+	}
+	if (LENGTH_SIZE + size > n - taken->size_bytes) {
+		taken->more = true;
+		taken->next_bytes = LENGTH_SIZE + size;
+		return false;
+	}
+	memcpy(out + taken->size_bytes, &size_le, LENGTH_SIZE);
+	memcpy(out + taken->size_bytes + LENGTH_SIZE, record, size);
+	taken->size_bytes += LENGTH_SIZE + size;
+	taken->n_records++;
+	return true;
 }
 
 void ring_take(struct ring *ring, uint8_t *out, size_t n, size_t room_max, struct ring_taken *ret)
@@ -80,24 +117,15 @@ void ring_take(struct ring *ring, uint8_t *out, size_t n, size_t room_max, struc
 		uint32_t header =
 			__atomic_load_n((const uint32_t *)(const void *)at, __ATOMIC_ACQUIRE);
 		uint32_t size = header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-		uint32_t size_le = htole32(size);
 
 		if (header & BPF_RINGBUF_BUSY_BIT)
 			break;
-		if (!(header & BPF_RINGBUF_DISCARD_BIT)) {
-			if (LENGTH_SIZE + size > room_max) {
-				taken.n_too_large++;
-			} else if (LENGTH_SIZE + size > n - taken.size_bytes) {
-				taken.more = true;
-				break;
-			} else {
-				memcpy(out + taken.size_bytes, &size_le, LENGTH_SIZE);
-				memcpy(out + taken.size_bytes + LENGTH_SIZE,
-				       at + BPF_RINGBUF_HDR_SZ, size);
-				taken.size_bytes += LENGTH_SIZE + size;
-				taken.n_records++;
-			}
-		}
+		if (header & BPF_RINGBUF_DISCARD_BIT)
+			; /* nothing to take */
+		else if (consumer < ring->stale_end)
+			taken.n_unobserved++;
+		else if (!take_record(at + BPF_RINGBUF_HDR_SZ, size, out, n, room_max, &taken))
+			break;
 		consumer += round_up_8(size + BPF_RINGBUF_HDR_SZ);
 	}
 	__atomic_store_n(ring->consumer, consumer, __ATOMIC_RELEASE);

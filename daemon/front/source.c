@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "daemon/front/chunk.h"
 #include "daemon/front/reader.h"
 #include "rpc/loop.h"
 
@@ -14,12 +15,14 @@
  * most. */
 #define LINGER_MS 50
 #define COUNTER_VALUE_MAX 65536
+/* When the quickest listener is that far behind, records wait in the buffer rather than here. */
+#define HOLD_BYTES ((size_t)1 << 20)
 
 struct source {
 	struct sources *sources;
 	struct source *next;
 	struct grant *grant;
-	struct reader_ring *ring;
+	struct reader_buffer *buffer;
 	bool ended;
 	struct rpc_timer *linger;
 	struct listening *listeners;
@@ -27,6 +30,7 @@ struct source {
 	struct window_entry *first, *last;
 	size_t held_bytes;
 	uint64_t n_records;
+	uint64_t n_bytes;
 	int counter_fd;
 	struct mapread_map counter;
 	uint32_t counter_offset;
@@ -67,11 +71,6 @@ size_t sources_held_bytes(const struct sources *sources)
 	return sources->held_bytes;
 }
 
-struct grant *source_grant(const struct source *source)
-{
-	return source->grant;
-}
-
 bool source_ended(const struct source *source)
 {
 	return source->ended;
@@ -98,7 +97,7 @@ static void window_pop(struct source *source)
 		source->last = NULL;
 	source->held_bytes -= entry_cost(entry);
 	source->sources->held_bytes -= entry_cost(entry);
-	free(entry->chunk);
+	chunk_unref(entry->chunk);
 	free(entry);
 }
 
@@ -106,7 +105,8 @@ static void listening_pass(struct listening *listening)
 {
 	struct window_entry *entry = listening->at;
 
-	listening->n_lost += entry->chunk->n_too_large;
+	listening->counts.front_lost += entry->chunk->n_too_large;
+	listening->counts.unobserved += entry->chunk->n_unobserved;
 	listening->at = entry->next;
 	listening->offset_bytes = 0;
 	listening->offset_records = 0;
@@ -127,7 +127,7 @@ static void window_drop_oldest(struct source *source)
 	for (struct listening *l = source->listeners; l != NULL; l = l->next) {
 		if (l->at != entry)
 			continue;
-		l->n_lost += entry->chunk->n_records - l->offset_records;
+		l->counts.subscriber_lost += entry->chunk->n_records - l->offset_records;
 		listening_pass(l);
 	}
 	window_pop(source);
@@ -153,6 +153,31 @@ static void windows_trim(struct source *source)
 		window_drop_oldest(sources_largest(sources));
 }
 
+/* Bytes that it has not been sent. */
+static uint64_t listening_lag(const struct listening *listening)
+{
+	const struct window_entry *at = listening->at;
+
+	return at == NULL ? 0
+			  : listening->source->n_bytes - at->bytes_before - listening->offset_bytes;
+}
+
+/* The quickest listener sets the pace. */
+static void source_set_pace(struct source *source)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (struct listening *l = source->listeners; l != NULL; l = l->next)
+		if (listening_lag(l) < least)
+			least = listening_lag(l);
+	reader_hold(source->buffer, source->listeners != NULL && least > HOLD_BYTES);
+}
+
+uint64_t listening_sequence(const struct listening *listening)
+{
+	return listening->at->first + listening->offset_records - listening->base;
+}
+
 void listening_advance(struct listening *listening, size_t size_bytes, uint32_t n)
 {
 	struct source *source = listening->source;
@@ -163,9 +188,10 @@ void listening_advance(struct listening *listening, size_t size_bytes, uint32_t 
 		return;
 	listening_pass(listening);
 	window_drop_sent(source);
+	source_set_pace(source);
 }
 
-/* ---- the ring */
+/* ---- the buffer */
 
 static uint64_t counter_read(const struct source *source)
 {
@@ -190,32 +216,40 @@ static void tell(struct source *source)
 	}
 }
 
+/* Nobody gets what is in it. */
+static void chunk_lose(struct source *source, struct chunk *chunk)
+{
+	for (struct listening *l = source->listeners; l != NULL; l = l->next)
+		l->counts.front_lost += (uint64_t)chunk->n_records + chunk->n_too_large;
+	chunk_unref(chunk);
+}
+
 static void on_chunk(void *arg, struct chunk *chunk)
 {
 	struct source *source = arg;
 	struct window_entry *entry = calloc(1, sizeof(*entry));
-	uint64_t n = (uint64_t)chunk->n_records + chunk->n_too_large;
+	const uint64_t first = source->n_records;
 
-	source->n_records += n;
-	if (entry == NULL || chunk->n_records == 0) {
-		for (struct listening *l = source->listeners; l != NULL; l = l->next)
-			l->n_lost += n;
-		free(entry);
-		free(chunk);
+	source->n_records += (uint64_t)chunk->n_records + chunk->n_too_large;
+	if (entry == NULL) {
+		chunk_lose(source, chunk);
 		return;
 	}
 	*entry = (struct window_entry){ .chunk = chunk,
-					.first = source->n_records - n,
+					.first = first,
+					.bytes_before = source->n_bytes,
 					.n_behind = source->n_listeners,
 					.kernel_lost = counter_read(source) };
 	*(source->last != NULL ? &source->last->next : &source->first) = entry;
 	source->last = entry;
+	source->n_bytes += chunk->size_bytes;
 	source->held_bytes += entry_cost(entry);
 	source->sources->held_bytes += entry_cost(entry);
 	for (struct listening *l = source->listeners; l != NULL; l = l->next)
 		if (l->at == NULL)
 			l->at = entry;
 	windows_trim(source);
+	source_set_pace(source);
 	tell(source);
 }
 
@@ -235,8 +269,8 @@ static void source_free(struct source *source)
 	while (source->first != NULL)
 		window_pop(source);
 	rpc_timer_cancel(source->linger);
-	if (source->ring != NULL)
-		reader_remove(source->ring);
+	if (source->buffer != NULL)
+		reader_remove(source->buffer);
 	if (source->counter_fd >= 0)
 		(void)close(source->counter_fd);
 	free(source->counter_value);
@@ -244,14 +278,13 @@ static void source_free(struct source *source)
 	free(source);
 }
 
-static int counter_open(struct source *source, int fd, uint32_t offset, struct error *err)
+static int counter_open(struct source *source, uint32_t offset, struct error *err)
 {
 	int r;
 
-	source->counter_fd = fd;
-	if (fd < 0)
+	if (source->counter_fd < 0)
 		return 0;
-	r = mapread_open(fd, 1, &source->counter, err);
+	r = mapread_open(source->counter_fd, 1, &source->counter, err);
 	if (r < 0)
 		return r;
 	if (source->counter.key_size != sizeof(uint32_t) ||
@@ -277,13 +310,14 @@ static int source_new(struct sources *sources, struct grant *grant, int counter_
 	}
 	source->sources = sources;
 	source->grant = grant_ref(grant);
-	r = counter_open(source, counter_fd, counter_offset, err);
+	source->counter_fd = counter_fd;
+	r = counter_open(source, counter_offset, err);
 	if (r == 0 && sources->n >= sources->limits.n_sources)
 		r = error_raise(err, ERROR_LIMIT_EXCEEDED, "%zu event maps are open already",
 				sources->n);
 	if (r == 0)
 		r = reader_add(sources->reader, TAKE_FD(grant->fd), grant->shape.max_entries,
-			       on_chunk, source, &source->ring, err);
+			       on_chunk, source, &source->buffer, err);
 	if (r < 0) {
 		source_free(source);
 		return r;
@@ -311,8 +345,7 @@ int source_join(struct sources *sources, struct grant *grant, int counter_fd,
 
 	if (grant->shape.type != BPF_MAP_TYPE_RINGBUF) {
 		cleanup_closep(&counter_fd);
-		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED,
-				   "%s is no ring buffer; events come from ring buffers",
+		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED, "%s is not a ring buffer",
 				   grant->map->name);
 	}
 	if (source == NULL) {
@@ -328,6 +361,7 @@ int source_join(struct sources *sources, struct grant *grant, int counter_fd,
 	listening->next = source->listeners;
 	source->listeners = listening;
 	source->n_listeners++;
+	source_set_pace(source);
 	return 0;
 }
 
@@ -346,10 +380,12 @@ void source_leave(struct listening *listening)
 	*at = listening->next;
 	listening->source = NULL;
 	listening->at = NULL;
-	if (--source->n_listeners == 0)
+	if (--source->n_listeners == 0) {
 		source_free(source);
-	else
-		window_drop_sent(source);
+		return;
+	}
+	window_drop_sent(source);
+	source_set_pace(source);
 }
 
 static void source_end(void *arg)

@@ -25,13 +25,24 @@ struct sources_limits {
 	size_t total_bytes;  /* of all */
 };
 
-/* Chunks of one ring, in the order they came. */
+/* Chunks of one buffer, in the order they came. */
 struct window_entry {
 	struct window_entry *next;
 	struct chunk *chunk;
 	uint64_t first;	       /* number, since the source was opened, of its first record */
+	uint64_t bytes_before; /* of all entries since the source was opened */
 	unsigned int n_behind; /* listeners that have not passed it */
 	uint64_t kernel_lost;
+};
+
+/* What a subscription did not get, and why; see EventBatch in node.proto. */
+struct event_counts {
+	uint64_t subscriber_lost;
+	uint64_t front_lost;
+	uint64_t unobserved;
+	uint64_t filtered_out;
+	uint64_t sampled_out;
+	uint64_t rate_limited;
 };
 
 /* One listener's place. The owner keeps it; source_leave() before it goes. */
@@ -42,7 +53,7 @@ struct listening {
 	struct window_entry *at; /* next to be sent, NULL: nothing is there */
 	size_t offset_bytes;	 /* in it, what was sent already */
 	uint32_t offset_records;
-	uint64_t n_lost;
+	struct event_counts counts;  /* the owner counts what it does not send */
 	void (*on_event)(void *arg); /* something to send is there, or the source ended */
 	void *arg;
 };
@@ -55,25 +66,26 @@ void sources_free(struct sources *sources);
 DEFINE_CLEANUP(struct sources, sources_free)
 
 /*
- * Listens to the ring buffer of a grant from now on; the ring is opened for the first listener and
- * its fd taken from the grant. counter_fd (-1: none; taken) is a map whose key 0 holds at
+ * Listens to the ring buffer of a grant from now on; it is opened for the first listener and its fd
+ * taken from the grant. counter_fd, taken in any case: -1, or a map whose key 0 holds at
  * counter_offset how many records the program could not place. Errors: MAP_TYPE_UNSUPPORTED,
  * LIMIT_EXCEEDED, KERNEL_REFUSED, OUT_OF_MEMORY.
  */
 _must_check_ int source_join(struct sources *sources, struct grant *grant, int counter_fd,
 			     uint32_t counter_offset, struct listening *listening,
 			     struct error *err);
-/* Stops listening; the last one closes the ring. Harmless if not joined. */
+/* Stops listening; the last one closes the buffer. Harmless if not joined. */
 void source_leave(struct listening *listening);
 
-/* n records of the entry it is at have been sent, size_bytes of them; passes it when it is
- * finished. */
+/* Number, within the subscription, of the record that is next; something waits. */
+uint64_t listening_sequence(const struct listening *listening);
+/* n records of the entry it is at have been sent or passed over, size_bytes of them; passes it
+ * when it is finished. */
 void listening_advance(struct listening *listening, size_t size_bytes, uint32_t n);
 
-/* The grant that describes the map. */
-struct grant *source_grant(const struct source *source);
 /* Its instance is gone and everything has been read: no record will come. */
 bool source_ended(const struct source *source);
+/* kernel_lost of an entry says something. */
 bool source_counter_known(const struct source *source);
 
 /* `instances/ID` is gone. */

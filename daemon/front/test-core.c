@@ -127,8 +127,9 @@ static void grant_map(struct test_core *core, struct channel_frame *frame, bool 
 		description.type = map->events ? "ringbuf" : "hash";
 		description.key_size = map->events ? 0 : 4;
 		description.value_size = map->events ? 0 : 8;
-		description.key_type_id = core->btf != NULL ? 1 : 0;
-		description.value_type_id = core->btf != NULL ? 2 : 0;
+		description.key_type_id = core->btf != NULL && !map->events ? 1 : 0;
+		description.value_type_id = core->btf != NULL && !map->events ? 2 : 0;
+		description.event_type_id = core->event_type_id;
 		granted.map = &description;
 		granted.policy_epoch = core->policy_epoch;
 		answer.fd = map->fd;

@@ -41,6 +41,7 @@ struct test_core {
 	int counter_fd;
 	const uint8_t *btf; /* of types 1 (key) and 2 (value), given by GetMap alone */
 	uint32_t n_btf;
+	uint32_t event_type_id;
 	uint64_t policy_epoch;
 	uint64_t revision;
 	uint64_t change_revisions[TEST_CHANGES_MAX];

@@ -324,22 +324,28 @@ static void a_dump_under_way_ends_when_the_policy_takes_it_away(void **state)
 
 /* ---- events */
 
-static struct rpc_stream *events_open(const char *source, Bpfleet__V1__Encoding encoding)
+static struct rpc_stream *events_request(const Bpfleet__V1__StreamEventsRequest *request)
 {
-	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
 	ProtobufCMessage *message = NULL;
 	struct rpc_stream *stream;
 	struct error err = { 0 };
 
-	request.source = (char *)(uintptr_t)source;
-	request.encoding = encoding;
-	stream = stream_open("StreamEvents", &request.base);
+	stream = stream_open("StreamEvents", &request->base);
 	if (rpc_stream_receive(stream, arena, &message, &err) != 1)
 		fail_msg("no sources: %s", err.message);
 	assert_int_equal(((Bpfleet__V1__StreamEventsResponse *)message)->sources->n_maps, 1);
 	assert_string_equal(((Bpfleet__V1__StreamEventsResponse *)message)->sources->maps[0]->name,
 			    RING_NAME);
 	return stream;
+}
+
+static struct rpc_stream *events_open(const char *source, Bpfleet__V1__Encoding encoding)
+{
+	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
+
+	request.source = (char *)(uintptr_t)source;
+	request.encoding = encoding;
+	return events_request(&request);
 }
 
 static const Bpfleet__V1__EventBatch *next_batch(struct rpc_stream *stream)
@@ -382,6 +388,10 @@ static void events_come_in_order_and_what_was_before_does_not(void **state)
 	while (n < 1000) {
 		const Bpfleet__V1__EventBatch *batch = next_batch(stream);
 
+		assert_true(batch->unobserved_known);
+		assert_int_equal(batch->unobserved, 100);
+		if (batch->n_events == 0)
+			continue;
 		assert_int_equal(check_batch(batch), 101 + n);
 		assert_int_equal(batch->first_sequence, n);
 		assert_int_equal(batch->subscriber_lost, 0);
@@ -458,6 +468,172 @@ static void a_slow_subscriber_loses_and_others_do_not(void **state)
 	assert_int_equal(batch->subscriber_lost + n_slow, TOTAL);
 	rpc_stream_free(slow);
 	rpc_stream_free(fast);
+}
+
+static void arena_empty(void)
+{
+	arena_free(arena);
+	arena = arena_new(4 << 20);
+}
+
+/* A ring of 256 KiB has room for 16384 records of 16 bytes with their headers. */
+static void a_ring_overrun_without_subscribers_is_counted_exactly(void **state)
+{
+	enum { TOTAL = 50000 };
+	struct rpc_stream *stream;
+	const Bpfleet__V1__EventBatch *batch;
+
+	(void)state;
+	front.core.counter_fd = counter_fd;
+	test_produce(producer_fd, TOTAL);
+	stream = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	batch = next_batch(stream);
+	assert_int_equal(batch->n_events, 0);
+	assert_true(batch->unobserved_known && batch->kernel_lost_known);
+	assert_true(batch->unobserved > 0 && batch->kernel_lost > 0);
+	assert_int_equal(batch->unobserved + batch->kernel_lost, TOTAL);
+	test_produce(producer_fd, 1);
+	batch = next_batch(stream);
+	assert_int_equal(batch->n_events, 1);
+	assert_int_equal(batch->first_sequence, 0);
+	assert_int_equal(batch->front_lost + batch->subscriber_lost, 0);
+	rpc_stream_free(stream);
+}
+
+static void one_of_eight_that_stops_slows_nobody(void **state)
+{
+	enum { N = 8, TOTAL = 1000000, STEP = 2000 };
+	struct rpc_stream *streams[N];
+	const Bpfleet__V1__EventBatch *batch = NULL;
+	uint64_t n_received[N] = { 0 }, next = 0;
+
+	(void)state;
+	for (size_t i = 0; i < N; i++)
+		streams[i] = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	assert_int_equal(events_n_sources(front.front->events), 1);
+	for (uint64_t produced = 0; produced < TOTAL; produced += STEP) {
+		test_produce(producer_fd, STEP);
+		for (size_t i = 1; i < N; i++) {
+			while (n_received[i] < produced + STEP) {
+				arena_empty();
+				batch = next_batch(streams[i]);
+				assert_int_equal(check_batch(batch), n_received[i] + 1);
+				assert_int_equal(batch->subscriber_lost, 0);
+				n_received[i] += batch->n_events;
+			}
+		}
+	}
+	while (next < TOTAL) {
+		arena_empty();
+		batch = next_batch(streams[0]);
+		n_received[0] += batch->n_events;
+		next = batch->first_sequence + batch->n_events;
+	}
+	assert_true(batch->subscriber_lost > 0);
+	assert_int_equal(batch->subscriber_lost + n_received[0], TOTAL);
+	for (size_t i = 0; i < N; i++)
+		rpc_stream_free(streams[i]);
+}
+
+/* Records of {u64 number}. */
+static struct rpc_stream *events_chosen(Bpfleet__V1__StreamEventsRequest *request,
+					struct btf **ret_btf)
+{
+	struct btf *btf = btf__new_empty();
+
+	(void)btf__add_int(btf, "unsigned int", 4, 0);
+	(void)btf__add_int(btf, "unsigned long", 8, 0);
+	front.core.event_type_id = (uint32_t)btf__add_struct(btf, "record", 8);
+	assert_int_equal(btf__add_field(btf, "number", 2, 0, 0), 0);
+	front.core.btf = btf__raw_data(btf, &front.core.n_btf);
+	*ret_btf = btf;
+	request->source = (char *)(uintptr_t)RING_NAME;
+	return events_request(request);
+}
+
+static void a_choice_is_made_before_anything_is_sent(void **state)
+{
+	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
+	const Bpfleet__V1__EventBatch *batch = NULL;
+	struct rpc_stream *stream;
+	struct btf *btf = NULL;
+	uint64_t n = 0;
+
+	(void)state;
+	request.filter = (char *)(uintptr_t) "number > 100 && number <= 1100 || number == 5000";
+	request.sample_every = 10;
+	stream = events_chosen(&request, &btf);
+	test_produce(producer_fd, 5000);
+	test_produce(producer_fd, 1);
+	while (n < 100) {
+		arena_empty();
+		batch = next_batch(stream);
+		assert_int_equal(batch->n_sequence_offsets, batch->n_events);
+		for (uint32_t i = 0; i < batch->n_events; i++, n++) {
+			uint64_t number;
+
+			memcpy(&number, batch->events.data + 12 * (size_t)i + 4, sizeof(number));
+			assert_int_equal(number, 110 + 10 * n);
+			/* Numbers count from 1, sequences from 0. */
+			assert_int_equal(batch->first_sequence + batch->sequence_offsets[i],
+					 number - 1);
+		}
+	}
+	while (batch->filtered_out < 4000) {
+		arena_empty();
+		test_produce(producer_fd, 1);
+		batch = next_batch(stream);
+	}
+	assert_int_equal(batch->sampled_out, 901);
+	assert_int_equal(batch->subscriber_lost + batch->front_lost, 0);
+	rpc_stream_free(stream);
+	btf__free(btf);
+}
+
+static void a_rate_is_held_and_what_is_above_it_counted(void **state)
+{
+	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
+	const Bpfleet__V1__EventBatch *batch = NULL;
+	struct rpc_stream *stream;
+	struct btf *btf = NULL;
+	uint64_t n = 0;
+
+	(void)state;
+	request.max_per_second = 7;
+	request.encoding = BPFLEET__V1__ENCODING__ENCODING_JSON;
+	stream = events_chosen(&request, &btf);
+	test_produce(producer_fd, 1000);
+	/* A second or more later, when all have been counted. */
+	do {
+		arena_empty();
+		batch = next_batch(stream);
+		assert_true(batch->n_json <= 7);
+		if (n == 0)
+			assert_string_equal(batch->json[0], "{\"number\":1}");
+		n += batch->n_json;
+		test_produce(producer_fd, 1);
+	} while (batch->rate_limited < 900);
+	assert_int_equal(batch->filtered_out + batch->sampled_out, 0);
+	assert_true(n >= 7 && n < 100);
+	rpc_stream_free(stream);
+	btf__free(btf);
+}
+
+static void a_filter_that_does_not_fit_ends_the_stream(void **state)
+{
+	Bpfleet__V1__StreamEventsRequest request = BPFLEET__V1__STREAM_EVENTS_REQUEST__INIT;
+	ProtobufCMessage *message = NULL;
+	struct rpc_stream *stream;
+	struct error err = { 0 };
+
+	(void)state;
+	request.source = (char *)(uintptr_t)RING_NAME;
+	request.filter = (char *)(uintptr_t) "number == 1";
+	stream = stream_open("StreamEvents", &request.base);
+	assert_true(rpc_stream_receive(stream, arena, &message, &err) < 0);
+	assert_int_equal(err.code, ERROR_INVALID_FILTER);
+	assert_non_null(strstr(err.message, RING_NAME));
+	rpc_stream_free(stream);
 }
 
 static void events_of_an_unloaded_instance_end_after_the_last_one(void **state)
@@ -549,6 +725,11 @@ int main(void)
 		T(one_event_comes_within_the_latency_promised),
 		T(drops_that_the_program_counts_are_told),
 		T(a_slow_subscriber_loses_and_others_do_not),
+		T(a_ring_overrun_without_subscribers_is_counted_exactly),
+		T(one_of_eight_that_stops_slows_nobody),
+		T(a_choice_is_made_before_anything_is_sent),
+		T(a_rate_is_held_and_what_is_above_it_counted),
+		T(a_filter_that_does_not_fit_ends_the_stream),
 		T(events_of_an_unloaded_instance_end_after_the_last_one),
 		T(events_end_when_the_policy_takes_them_away),
 		T(a_map_that_is_no_ring_buffer_has_no_events),

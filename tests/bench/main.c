@@ -21,11 +21,12 @@ static const struct {
 	const char *name;
 	int (*measure)(struct bench *bench, struct error *err);
 } measurements[] = {
-	{ "memory", measure_memory },	    { "load", measure_load },
-	{ "fifty", measure_fifty },	    { "attach", measure_attach },
-	{ "herd", measure_herd },	    { "list", measure_list },
-	{ "lookup", measure_lookup },	    { "dump", measure_dump },
-	{ "installed", measure_installed }, { "restart", measure_restart },
+	{ "memory", measure_memory },	{ "load", measure_load },
+	{ "fifty", measure_fifty },	{ "attach", measure_attach },
+	{ "herd", measure_herd },	{ "list", measure_list },
+	{ "lookup", measure_lookup },	{ "dump", measure_dump },
+	{ "events", measure_events },	{ "installed", measure_installed },
+	{ "restart", measure_restart },
 };
 
 struct options {

@@ -10,7 +10,8 @@
 #include "bundle/build/build.h"
 #include "bundle/minisign.h"
 
-const char *const signing_programs[SIGNING_N_PROGRAMS] = { "trivial", "wait", "fifty", "table" };
+const char *const signing_programs[SIGNING_N_PROGRAMS] = { "trivial", "wait", "fifty", "table",
+							   "events" };
 
 struct signing {
 	struct minisign_secret_key *secret;
@@ -43,13 +44,23 @@ int signing_read_object(const char *program, uint8_t **ret, size_t *ret_n, struc
 	return 0;
 }
 
+/* What bundle.yaml says beyond the objects. */
+static const char *maps_of(const char *program)
+{
+	if (strcmp(program, "table") == 0)
+		return "maps: {flows: {access: write}}\n";
+	if (strcmp(program, "events") == 0)
+		return "maps: {records: {access: read, events: {type: record, drops: dropped}}, "
+		       "samples: {access: read}}\n";
+	return "";
+}
+
 static int build(const char *program, struct signed_bundle *bundle, struct error *err)
 {
 	char path[64], yaml[256];
 	struct build_object object = { .path = path };
 	int n = snprintf(yaml, sizeof(yaml), "name: %s\nversion: 1.0.0\nobjects: [%s.bpf.o]\n%s",
-			 program, program,
-			 strcmp(program, "table") == 0 ? "maps: {flows: {access: write}}\n" : "");
+			 program, program, maps_of(program));
 	int r;
 
 	(void)snprintf(path, sizeof(path), "%s.bpf.o", program);
