@@ -50,8 +50,7 @@ static const char *maps_of(const char *program)
 	if (strcmp(program, "table") == 0)
 		return "maps: {flows: {access: write}}\n";
 	if (strcmp(program, "events") == 0)
-		return "maps: {records: {access: read, events: {type: record, drops: dropped}}, "
-		       "samples: {access: read}}\n";
+		return "maps: {records: {access: read, events: {type: record, drops: dropped}}}\n";
 	return "";
 }
 
