@@ -21,8 +21,9 @@
  * a consumer only when it had caught up, so pausing saves a wakeup for each record. */
 #define PACE_MS 1
 #define LATENCY_NS (10 * NS_PER_MS)
-/* Chunks of one buffer that the loop has not taken; beyond, records stay where they are. */
-#define IN_FLIGHT_MAX 16
+/* Chunks of one buffer that the loop has not taken; beyond, records stay where they are. What comes
+ * between the word to hold and its effect has to fit into a source's window. */
+#define IN_FLIGHT_MAX 8
 /* Of one buffer before the others have their turn. */
 #define CHUNKS_A_TURN 4
 #define WAKEUPS_MAX 16
