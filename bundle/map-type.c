@@ -8,7 +8,7 @@
 #define READS (MAP_LOOKS_UP | MAP_WALKS)
 #define WRITES (MAP_UPDATES | MAP_DELETES)
 #define HASH                                                                             \
-	(READS | WRITES | MAP_READS_BATCHES | MAP_WRITES_BATCHES | MAP_DELETES_BATCHES | \
+	(READS | WRITES | MAP_READS_BATCHES | MAP_WRITES_BATCHES | \
 	 MAP_FREEZES)
 #define ARRAY (READS | MAP_UPDATES | MAP_READS_BATCHES | MAP_WRITES_BATCHES | MAP_FREEZES)
 #define COOKIES "declare it with values of 8 bytes: they are then the sockets' cookies"
@@ -38,15 +38,15 @@ const struct map_type map_types[] = {
 	{ "percpu_cgroup_storage", BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE, READS | MAP_UPDATES | MAP_PER_CPU, 0, 0, "the kernel makes and removes its entries as programs are attached" },
 	{ "queue", BPF_MAP_TYPE_QUEUE, MAP_LOOKS_UP | MAP_UPDATES | MAP_POPS, MAP_KEY_NONE, 0, "look at the next value without a key, and pop values to take them out" },
 	{ "stack", BPF_MAP_TYPE_STACK, MAP_LOOKS_UP | MAP_UPDATES | MAP_POPS, MAP_KEY_NONE, 0, "look at the next value without a key, and pop values to take them out" },
-	{ "sk_storage", BPF_MAP_TYPE_SK_STORAGE, MAP_ITERATES, MAP_KEY_SOCKET, 0, "dump it: one socket is found only by its owner's descriptor" },
+	{ "sk_storage", BPF_MAP_TYPE_SK_STORAGE, 0, MAP_KEY_SOCKET, 0, "one socket is found only by its owner's descriptor: read it by an iterator of the bundle (iter/bpf_sk_storage_map)" },
 	{ "devmap_hash", BPF_MAP_TYPE_DEVMAP_HASH, READS | WRITES, 0, MAP_VALUE_TARGET, NULL },
 	{ "struct_ops", BPF_MAP_TYPE_STRUCT_OPS, READS, 0, 0, "it is attached as a whole" },
 	{ "ringbuf", BPF_MAP_TYPE_RINGBUF, 0, MAP_KEY_NONE, 0, "stream its events" },
 	{ "inode_storage", BPF_MAP_TYPE_INODE_STORAGE, 0, MAP_KEY_FILE, 0, "no iterator walks over inodes: let the program keep a hash beside it" },
-	{ "task_storage", BPF_MAP_TYPE_TASK_STORAGE, MAP_LOOKS_UP | MAP_ITERATES | WRITES, MAP_KEY_TASK, 0, NULL },
+	{ "task_storage", BPF_MAP_TYPE_TASK_STORAGE, MAP_LOOKS_UP | WRITES, MAP_KEY_TASK, 0, NULL },
 	{ "bloom_filter", BPF_MAP_TYPE_BLOOM_FILTER, MAP_LOOKS_UP | MAP_UPDATES, MAP_KEY_NONE, 0, "ask for a value with a lookup; a filter does not know what it was given" },
 	{ "user_ringbuf", BPF_MAP_TYPE_USER_RINGBUF, 0, MAP_KEY_NONE, 0, "only the process that writes it maps its pages: use a queue" },
-	{ "cgrp_storage", BPF_MAP_TYPE_CGRP_STORAGE, MAP_LOOKS_UP | MAP_ITERATES | WRITES, MAP_KEY_CGROUP, 0, NULL },
+	{ "cgrp_storage", BPF_MAP_TYPE_CGRP_STORAGE, MAP_LOOKS_UP | WRITES, MAP_KEY_CGROUP, 0, NULL },
 	{ "arena", BPF_MAP_TYPE_ARENA, 0, MAP_KEY_NONE, 0, "its pages have no entries, and a mapping of it could be written" },
 };
 /* clang-format on */

@@ -8,18 +8,16 @@
 #include <stdint.h>
 
 enum map_type_flag {
-	MAP_LOOKS_UP = 1 << 0,	      /* BPF_MAP_LOOKUP_ELEM */
-	MAP_WALKS = 1 << 1,	      /* BPF_MAP_GET_NEXT_KEY */
-	MAP_READS_BATCHES = 1 << 2,   /* BPF_MAP_LOOKUP_BATCH */
-	MAP_UPDATES = 1 << 3,	      /* BPF_MAP_UPDATE_ELEM */
-	MAP_DELETES = 1 << 4,	      /* BPF_MAP_DELETE_ELEM */
-	MAP_WRITES_BATCHES = 1 << 5,  /* BPF_MAP_UPDATE_BATCH */
-	MAP_DELETES_BATCHES = 1 << 6, /* BPF_MAP_DELETE_BATCH */
-	MAP_POPS = 1 << 7,	      /* BPF_MAP_LOOKUP_AND_DELETE_ELEM, without a key */
-	MAP_PER_CPU = 1 << 8,	      /* one value for each possible CPU */
-	MAP_FREEZES = 1 << 9,	      /* BPF_MAP_FREEZE makes sense: entries are data */
-	MAP_DURABLE = 1 << 10,	      /* contents may be kept over a restart of the host */
-	MAP_ITERATES = 1 << 11,	      /* entries are seen through an iterator of ours alone */
+	MAP_LOOKS_UP = 1 << 0,	     /* BPF_MAP_LOOKUP_ELEM */
+	MAP_WALKS = 1 << 1,	     /* BPF_MAP_GET_NEXT_KEY */
+	MAP_READS_BATCHES = 1 << 2,  /* BPF_MAP_LOOKUP_BATCH */
+	MAP_UPDATES = 1 << 3,	     /* BPF_MAP_UPDATE_ELEM */
+	MAP_DELETES = 1 << 4,	     /* BPF_MAP_DELETE_ELEM */
+	MAP_WRITES_BATCHES = 1 << 5, /* BPF_MAP_UPDATE_BATCH */
+	MAP_POPS = 1 << 7,	     /* BPF_MAP_LOOKUP_AND_DELETE_ELEM, without a key */
+	MAP_PER_CPU = 1 << 8,	     /* one value for each possible CPU */
+	MAP_FREEZES = 1 << 9,	     /* BPF_MAP_FREEZE makes sense: entries are data */
+	MAP_DURABLE = 1 << 10,	     /* contents may be kept over a restart of the host */
 };
 
 /* What a key is. */

@@ -31,6 +31,16 @@ static void started_row(struct sheet *sheet, uint64_t started_at_ns)
 	sheet_take(sheet, &s);
 }
 
+static void hooks_row(struct sheet *sheet, const Bpfleet__V1__GetStatusResponse *status)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < status->n_hooks; i++)
+		n += status->hooks[i]->supported != 0;
+	sheet_text(sheet, "kinds of hooks");
+	sheet_textf(sheet, "%zu of %zu, see `bpfleet features`", n, status->n_hooks);
+}
+
 static int print_facts(const struct cli *cli, const Bpfleet__V1__GetStatusResponse *status,
 		       struct error *err)
 {
@@ -47,6 +57,7 @@ static int print_facts(const struct cli *cli, const Bpfleet__V1__GetStatusRespon
 	text_row(sheet, "node", status->node_id);
 	text_row(sheet, "kernel", status->kernel_release);
 	started_row(sheet, status->started_at_ns);
+	hooks_row(sheet, status);
 	number_row(sheet, "bundles", status->n_bundles);
 	number_row(sheet, "instances", status->n_instances);
 	number_row(sheet, "programs", status->n_programs);
@@ -65,7 +76,7 @@ static int print_hooks(const struct cli *cli, const Bpfleet__V1__GetStatusRespon
 
 	if (r < 0 || status->n_hooks == 0)
 		return r;
-	cli_say(cli, "%s", "");
+	cli_say(cli, "kernel %s", status->kernel_release);
 	sheet_column(sheet, "HOOK", 0);
 	sheet_column(sheet, "HERE", 0);
 	sheet_column(sheet, "DETAIL", SHEET_OPTIONAL | SHEET_CUT);
@@ -95,26 +106,50 @@ static int print_alarms(const struct cli *cli, const Bpfleet__V1__GetStatusRespo
 	return r;
 }
 
-int cmd_status(struct cli *cli, struct error *err)
+static int get_status(struct cli *cli, struct arena **ret_arena,
+		      const Bpfleet__V1__GetStatusResponse **ret, struct error *err)
 {
 	Bpfleet__V1__GetStatusRequest request = BPFLEET__V1__GET_STATUS_REQUEST__INIT;
-	_cleanup_(arena_freep) struct arena *arena = NULL;
-	const Bpfleet__V1__GetStatusResponse *status;
 	ProtobufCMessage *response;
 	int r;
 
-	r = cli_arena(&arena, err);
+	r = cli_arena(ret_arena, err);
 	if (r == 0)
 		r = cli_connect(cli, err);
 	if (r == 0)
-		r = node_call(cli->node, "GetStatus", &request.base, arena, &response, err);
+		r = node_call(cli->node, "GetStatus", &request.base, *ret_arena, &response, err);
+	if (r == 0)
+		*ret = (const Bpfleet__V1__GetStatusResponse *)response;
+	return r;
+}
+
+int cmd_status(struct cli *cli, struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = NULL;
+	const Bpfleet__V1__GetStatusResponse *status;
+	int r = get_status(cli, &arena, &status, err);
+
 	if (r < 0)
 		return r;
 	if (cli->json)
-		return cli_print_message(cli, response, err);
-	status = (const Bpfleet__V1__GetStatusResponse *)response;
+		return cli_print_message(cli, &status->base, err);
 	r = print_facts(cli, status, err);
-	if (r == 0)
-		r = print_hooks(cli, status, err);
 	return r < 0 ? r : print_alarms(cli, status, err);
+}
+
+int cmd_features(struct cli *cli, struct error *err)
+{
+	Bpfleet__V1__GetStatusResponse document = BPFLEET__V1__GET_STATUS_RESPONSE__INIT;
+	_cleanup_(arena_freep) struct arena *arena = NULL;
+	const Bpfleet__V1__GetStatusResponse *status;
+	int r = get_status(cli, &arena, &status, err);
+
+	if (r < 0)
+		return r;
+	document.kernel_release = status->kernel_release;
+	document.version = status->version;
+	document.hooks = status->hooks;
+	document.n_hooks = status->n_hooks;
+	return cli->json ? cli_print_message(cli, &document.base, err)
+			 : print_hooks(cli, status, err);
 }

@@ -223,8 +223,11 @@ static const struct cli_command commands[] = {
 		{ OPTION_COUNT, "count", 'n', CLI_NUMBER, .metavar = "N", .help = "end after N changes" },
 		{ OPTION_DURATION, "duration", 'd', CLI_DURATION, .metavar = "DURATION", .help = "end after that time" }),
 	  .run = cmd_watch },
-	{ "status", "Show the daemon's state, what this kernel can do, and who you are to it",
+	{ "status", "Show the daemon's state, what is wrong with it, and who you are to it",
 	  .run = cmd_status },
+	{ "features", "Show which kinds of hooks this host can serve, and why not the others",
+	  .description = "Found by trying when the daemon started, not by the kernel's version.",
+	  .run = cmd_features },
 	{ "audit", "Show the audit log",
 	  .options = OPTIONS(
 		{ OPTION_IDENTITY, "identity", 0, CLI_TEXT, .metavar = "IDENTITY", .help = "only what this identity did: uid:1000" },

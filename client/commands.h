@@ -19,6 +19,7 @@ int cmd_complete(struct cli *cli, struct error *err);
 int cmd_completion(struct cli *cli, struct error *err);
 int cmd_detach(struct cli *cli, struct error *err);
 int cmd_events(struct cli *cli, struct error *err);
+int cmd_features(struct cli *cli, struct error *err);
 int cmd_gc(struct cli *cli, struct error *err);
 int cmd_help(struct cli *cli, struct error *err);
 int cmd_key_generate(struct cli *cli, struct error *err);
