@@ -10,8 +10,8 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.target = "IFNAME",
 		.target_form = HOOK_FORM_INTERFACE,
 		.options = { { "mode", HOOK_FORM_WORD, "native|generic" },
-			     },
-		.usage = "xdp:IFNAME[,mode=native|generic]",
+			     { "netns", HOOK_FORM_NETNS, NULL } },
+		.usage = "xdp:IFNAME[,mode=native|generic][,netns=NETNS]",
 	},
 	[HOOK_TC] = {
 		.name = "tc",
@@ -19,8 +19,9 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.target = "IFNAME",
 		.target_form = HOOK_FORM_INTERFACE,
 		.argument = { "direction", HOOK_FORM_WORD, "ingress|egress" },
-		.options = { { "priority", HOOK_FORM_PRIORITY, NULL } },
-		.usage = "tc:IFNAME:ingress|egress[,priority=N]",
+		.options = { { "netns", HOOK_FORM_NETNS, NULL },
+			     { "priority", HOOK_FORM_PRIORITY, NULL } },
+		.usage = "tc:IFNAME:ingress|egress[,netns=NETNS][,priority=N]",
 	},
 	[HOOK_CGROUP_SKB] = {
 		.name = "cgroup_skb",
@@ -250,18 +251,16 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 	[HOOK_SK_LOOKUP] = {
 		.name = "sk_lookup",
 		.program_type = "sk_lookup",
-		.target = "self",
-		.target_form = HOOK_FORM_WORD,
-		.target_words = "self",
-		.usage = "sk_lookup:self",
+		.target = "self|NETNS",
+		.target_form = HOOK_FORM_OWN_NETNS,
+		.usage = "sk_lookup:self|NETNS",
 	},
 	[HOOK_FLOW_DISSECTOR] = {
 		.name = "flow_dissector",
 		.program_type = "flow_dissector",
-		.target = "self",
-		.target_form = HOOK_FORM_WORD,
-		.target_words = "self",
-		.usage = "flow_dissector:self",
+		.target = "self|NETNS",
+		.target_form = HOOK_FORM_OWN_NETNS,
+		.usage = "flow_dissector:self|NETNS",
 	},
 	[HOOK_NETFILTER] = {
 		.name = "netfilter",
@@ -272,9 +271,10 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.argument = { "point", HOOK_FORM_WORD,
 			      "prerouting|input|forward|output|postrouting" },
 		.options = { { "defrag", HOOK_FORM_WORD, "yes|no" },
+			     { "netns", HOOK_FORM_NETNS, NULL },
 			     { "priority", HOOK_FORM_INTEGER, NULL } },
 		.usage = "netfilter:ipv4|ipv6:prerouting|input|forward|output|postrouting"
-			 "[,defrag=yes|no][,priority=N]",
+			 "[,defrag=yes|no][,netns=NETNS][,priority=N]",
 	},
 	[HOOK_SK_SKB] = {
 		.name = "sk_skb",
@@ -297,7 +297,8 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.target = "IFNAME",
 		.target_form = HOOK_FORM_INTERFACE,
 		.argument = { "side", HOOK_FORM_WORD, "primary|peer" },
-				.usage = "netkit:IFNAME:primary|peer",
+		.options = { { "netns", HOOK_FORM_NETNS, NULL } },
+		.usage = "netkit:IFNAME:primary|peer[,netns=NETNS]",
 	},
 };
 

@@ -276,6 +276,18 @@ static int settle_number(struct hook_part *part, int64_t min, int64_t max, const
 	return 0;
 }
 
+static int check_netns(const char *text, const char *what, struct error *err)
+{
+	if (text[0] == '/')
+		return check_path(text, what, err);
+	if (check_pid(text, what, NULL) == 0)
+		return 0;
+	return error_raise(err, ERROR_INVALID_HOOK,
+			   "%s must be a network namespace: a path, as /run/netns/blue, or the "
+			   "id of a process in it",
+			   what);
+}
+
 /* Whether a word of "one|two" equals the text, or matches it if that is a pattern. */
 static int check_words(const struct hook_part *part, const char *words, const char *what,
 		       struct error *err)
@@ -323,6 +335,12 @@ static int settle_form(struct hook_part *part, enum hook_form form, const char *
 		return check_globs(part->plain, what, err);
 	case HOOK_FORM_INTEGER:
 		return settle_number(part, INT32_MIN, INT32_MAX, what, err);
+	case HOOK_FORM_OWN_NETNS:
+		if (strcmp(part->plain, "self") == 0)
+			return 0;
+		return check_netns(part->plain, what, err);
+	case HOOK_FORM_NETNS:
+		return check_netns(part->plain, what, err);
 	case HOOK_FORM_NONE:
 		break;
 	}

@@ -523,6 +523,13 @@ const char *hook_option(const struct hook *hook, const char *key)
 	return NULL;
 }
 
+const char *hook_netns(const struct hook *hook)
+{
+	if (info_of(hook)->target_form != HOOK_FORM_OWN_NETNS)
+		return hook_option(hook, "netns");
+	return strcmp(hook_target(hook), "self") == 0 ? NULL : hook_target(hook);
+}
+
 const char *hook_text(const struct hook *hook)
 {
 	return hook->text;
@@ -569,6 +576,9 @@ bool hook_matches(const struct hook *pattern, const struct hook *hook)
 {
 	if (pattern->kind != hook->kind || (!hook->selects && !covers_target(pattern, hook)) ||
 	    !covers(&pattern->argument, &hook->argument))
+		return false;
+	/* A name means another interface there: that other namespaces are allowed must be said. */
+	if (hook_option(hook, "netns") != NULL && hook_option(pattern, "netns") == NULL)
 		return false;
 	for (size_t i = 0; i < HOOK_OPTIONS_MAX; i++) {
 		if (!covers(&pattern->options[i], &hook->options[i]))

@@ -70,6 +70,8 @@ enum hook_form {
 	HOOK_FORM_GLOBS,     /* names and globs joined by `|`; here `*` stays bare */
 	HOOK_FORM_PRIORITY,  /* 0..65535; lower runs first */
 	HOOK_FORM_INTEGER,   /* a signed number of 32 bits; lower runs first */
+	HOOK_FORM_NETNS,     /* a network namespace: absolute path, or id of a process in it */
+	HOOK_FORM_OWN_NETNS, /* the same, or "self": the daemon's */
 };
 
 #define HOOK_OPTIONS_MAX 4
@@ -141,6 +143,11 @@ _must_check_ int hook_select(const struct hook *selector, const char *name, stru
 const char *hook_argument(const struct hook *hook);
 /* The value of another option, NULL if it is not given. */
 const char *hook_option(const struct hook *hook, const char *key);
+/*
+ * The network namespace that the hook is in, as a path or the id of a process; NULL: the daemon's
+ * own, or none at all.
+ */
+const char *hook_netns(const struct hook *hook);
 /* The canonical text. */
 const char *hook_text(const struct hook *hook);
 

@@ -6,12 +6,13 @@ set -eu
 
 # folder: folders it may include (itself always), longest folder first.
 rules='
-daemon/core/kernel: base proto bundle decode daemon/mapread
-daemon/core: base proto bundle store daemon/config daemon/ipc daemon/mapread daemon/sandbox daemon/core/kernel daemon/supervisor/protocol.h
+daemon/core/kernel: base proto bundle decode daemon/mapread daemon/netns/protocol.h
+daemon/core: base proto bundle store daemon/config daemon/ipc daemon/mapread daemon/sandbox daemon/core/kernel daemon/supervisor/protocol.h daemon/netns/protocol.h
 daemon/front: base proto rpc bundle decode daemon/config daemon/ipc daemon/mapread daemon/sandbox daemon/resolver/protocol.h daemon/supervisor/protocol.h
 daemon/supervisor: base daemon/config daemon/host daemon/sandbox
 daemon/host: base daemon/config daemon/sandbox daemon/supervisor/protocol.h
 daemon/resolver: base daemon/sandbox
+daemon/netns: base daemon/sandbox
 daemon/sandbox: base
 daemon/config: base
 daemon/mapread: base bundle

@@ -27,6 +27,7 @@ struct doc;
 	X(READ, "read")       \
 	X(WRITE, "write")     \
 	X(RUN, "run")         \
+	X(NETNS, "netns")     \
 	X(AUDIT, "audit")     \
 	X(GC, "gc")
 

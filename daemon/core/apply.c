@@ -222,6 +222,7 @@ static struct kernel_attach attach_of(const struct apply *apply, const struct ap
 		.program_id = program->id,
 		.target_fd = map_of(apply, link->hook),
 		.resolved = link->has_resolved ? &link->resolved : NULL,
+		.is_again = apply->links_may_wait,
 	};
 }
 

@@ -311,6 +311,9 @@ int serve_attach(struct request *request, ProtobufCMessage **ret_response, struc
 			       hook_text(attach->link.hook));
 		r = links_check_program(program, attach->link.hook, request->arena, err);
 	}
+	if (r >= 0 && hook_netns(attach->link.hook) != NULL)
+		r = request_authorize(request, POLICY_VERB_NETNS, instance->bundle_name,
+				      instance->owner, hook_netns(attach->link.hook), err);
 	if (r >= 0)
 		r = prepare(attach, instance, program, request->frame.frame->request->resolved,
 			    err);

@@ -18,6 +18,7 @@
 #include "daemon/core/kernel/order.h"
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/lease.h"
+#include "daemon/core/netns.h"
 #include "daemon/core/observe.h"
 #include "daemon/core/reconcile.h"
 #include "daemon/core/request.h"
@@ -336,6 +337,15 @@ static int traceable(void *user, int *ret_fd, struct error *err)
 	return supervisor_traceable(((struct core *)user)->supervisor, ret_fd, err);
 }
 
+static int in_netns(void *user, const struct netns_request *request, int program_fd,
+		    struct netns_reply *ret, int *ret_fd, struct error *err)
+{
+	struct core *core = user;
+
+	return netns_ask(core->supervisor, &core->netns_lock, request, program_fd, ret, ret_fd,
+			 err);
+}
+
 static int read_boot_id(struct core *core, struct error *err)
 {
 	_cleanup_close_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
@@ -418,8 +428,10 @@ int core_start(struct core *core, const struct core_options *options, struct err
 	core->started_at_ns = clock_realtime_ns();
 	core->chores = (struct loop_timer){ .deadline = UINT64_MAX, .due = on_chores };
 	core->retry = (struct loop_timer){ .deadline = UINT64_MAX, .due = on_retry };
+	(void)pthread_mutex_init(&core->netns_lock, NULL);
 	core->kernel = (struct kernel_context){ .tracepoint_id = tracepoint_id,
 						.traceable = traceable,
+						.netns = in_netns,
 						.user = core,
 						.order = order_new() };
 	if (core->kernel.order == NULL)

@@ -43,6 +43,7 @@ struct core {
 	struct kernel_pins *pins;
 	struct observe *observe; /* of targets */
 	struct kernel_context kernel;
+	pthread_mutex_t netns_lock; /* one bpfleet-netns at a time */
 	struct kernel_support support[HOOK_N_KINDS];
 
 	struct policy *policy;

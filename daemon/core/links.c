@@ -189,9 +189,9 @@ int link_removal_init(struct core *core, const struct store_link *row, struct li
 		link_removal_done(ret);
 		return r;
 	}
-	ret->attach = (struct kernel_attach){ .context = &core->kernel,
-					      .hook = ret->hook,
-					      .program_fd = -1 };
+	ret->attach = (struct kernel_attach){
+		.context = &core->kernel, .hook = ret->hook, .program_fd = -1, .is_again = true
+	};
 	if (held != NULL)
 		ret->link = held_take_link(held, row->id);
 	return 0;

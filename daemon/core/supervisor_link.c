@@ -12,10 +12,12 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fdpass.h"
 #include "daemon/core/loop.h"
 #include "daemon/supervisor/protocol.h"
 
 #define ANSWER_TIMEOUT_SEC 5
+#define NETNS_ATTEMPTS 400
 
 /* A question on its way; lives on the asking thread's stack. */
 struct question {
@@ -40,30 +42,13 @@ struct supervisor_link {
 
 static int receive(struct supervisor_link *link, struct supervisor_message *ret, int *ret_fd)
 {
-	union {
-		struct cmsghdr header;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = ret, .iov_len = sizeof(*ret) };
-	struct msghdr message = { .msg_iov = &iov,
-				  .msg_iovlen = 1,
-				  .msg_control = control.space,
-				  .msg_controllen = sizeof(control.space) };
-	ssize_t n = recvmsg(link->source.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c;
+	int r = fdpass_receive(link->source.fd, ret, sizeof(*ret), ret_fd);
 
-	*ret_fd = -1;
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	c = CMSG_FIRSTHDR(&message);
-	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-		memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
-	if ((size_t)n != sizeof(*ret) || ret->protocol != SUPERVISOR_PROTOCOL) {
-		if (*ret_fd >= 0)
-			(void)close(*ret_fd);
+	if (r > 0 && ret->protocol != SUPERVISOR_PROTOCOL) {
+		cleanup_closep(ret_fd);
 		return -EPROTO;
 	}
-	return 1;
+	return r;
 }
 
 /* Takes the fd if the question still waits. */
@@ -228,9 +213,11 @@ int supervisor_tracepoint_id(struct supervisor_link *link, const char *category,
 	return 0;
 }
 
-int supervisor_traceable(struct supervisor_link *link, int *ret_fd, struct error *err)
+/* A request whose answer is an fd. Returns 0, or the status; an error if there was no answer. */
+static int ask_fd(struct supervisor_link *link, uint32_t type, const char *what, int *ret_status,
+		  int *ret_fd, struct error *err)
 {
-	struct supervisor_message message = { .type = SUPERVISOR_TRACEABLE };
+	struct supervisor_message message = { .type = type };
 	struct question question = { .fd = -1 };
 	int r;
 
@@ -238,12 +225,44 @@ int supervisor_traceable(struct supervisor_link *link, int *ret_fd, struct error
 	r = ask(link, &message, &question);
 	(void)pthread_mutex_unlock(&link->lock);
 	if (r < 0)
-		return error_raise_errno(err, ERROR_UNAVAILABLE, -r,
-					 "ask the supervisor for the functions that can be traced");
-	if (question.status < 0 || question.fd < 0)
-		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, -question.status,
+		return error_raise_errno(err, ERROR_UNAVAILABLE, -r, "ask the supervisor for %s",
+					 what);
+	*ret_status = question.status == 0 && question.fd < 0 ? -EPROTO : question.status;
+	*ret_fd = question.fd;
+	return 0;
+}
+
+int supervisor_traceable(struct supervisor_link *link, int *ret_fd, struct error *err)
+{
+	int fd = -1, status,
+	    r = ask_fd(link, SUPERVISOR_TRACEABLE, "the functions that can be traced", &status, &fd,
+		       err);
+
+	if (r < 0)
+		return r;
+	if (status < 0)
+		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, -status,
 					 "this kernel lists no functions that can be traced "
 					 "(CONFIG_DYNAMIC_FTRACE)");
-	*ret_fd = question.fd;
+	*ret_fd = fd;
+	return 0;
+}
+
+int supervisor_netns(struct supervisor_link *link, int *ret_fd, struct error *err)
+{
+	const struct timespec pause = { .tv_nsec = (long)(5 * NS_PER_MS) };
+	int fd = -1, status = -EBUSY, r = 0;
+
+	/* The one before has answered, and has yet to be gone. */
+	for (int i = 0; r >= 0 && status == -EBUSY && i < NETNS_ATTEMPTS; i++) {
+		if (i > 0)
+			(void)nanosleep(&pause, NULL);
+		r = ask_fd(link, SUPERVISOR_NETNS_ATTACH, "bpfleet-netns", &status, &fd, err);
+	}
+	if (r < 0)
+		return r;
+	if (status < 0)
+		return error_raise_errno(err, ERROR_UNAVAILABLE, -status, "start bpfleet-netns");
+	*ret_fd = fd;
 	return 0;
 }

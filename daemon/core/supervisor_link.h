@@ -41,3 +41,6 @@ _must_check_ int supervisor_traceable(struct supervisor_link *link, int *ret_fd,
  * INVALID_HOOK, UNAVAILABLE. */
 _must_check_ int supervisor_tracepoint_id(struct supervisor_link *link, const char *category,
 					  const char *name, uint32_t *ret, struct error *err);
+/* A fresh bpfleet-netns: our end of the pair with it, to be closed. One at a time; not from the
+ * main thread. Errors: UNAVAILABLE. */
+_must_check_ int supervisor_netns(struct supervisor_link *link, int *ret_fd, struct error *err);

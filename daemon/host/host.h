@@ -47,6 +47,14 @@ int host_tracepoint_id(const struct host *host, const char *category, const char
 int host_stats_fd(int *ret_fd) _must_check_;
 
 /*
+ * Starts bpfleet-netns. netns_fd: -1, then its pidfd; ret_fd: the other end of its pair. -EBUSY:
+ * one runs, which is killed; else a negative errno.
+ */
+int host_netns_start(const struct config *config, int *netns_fd, int *ret_fd) _must_check_;
+/* To be called when the pidfd says that it ended, which is -1 then. */
+void host_netns_ended(int *netns_fd);
+
+/*
  * The owner's off switch: marks the host held, ends a running daemon, removes every pin of ours.
  * Needs no database, no disk space, no core and no front.
  */

@@ -13,10 +13,11 @@
 
 const uint64_t SANDBOX_CAPS_CORE =
 	SANDBOX_CAP(CAP_BPF) | SANDBOX_CAP(CAP_PERFMON) | SANDBOX_CAP(CAP_NET_ADMIN);
-const uint64_t SANDBOX_CAPS_SUPERVISOR = SANDBOX_CAP(CAP_BPF) | SANDBOX_CAP(CAP_PERFMON) |
-					 SANDBOX_CAP(CAP_NET_ADMIN) | SANDBOX_CAP(CAP_SETUID) |
-					 SANDBOX_CAP(CAP_SETGID) | SANDBOX_CAP(CAP_SETPCAP) |
-					 SANDBOX_CAP(CAP_KILL) | SANDBOX_CAP(CAP_SYS_ADMIN);
+const uint64_t SANDBOX_CAPS_NETNS = SANDBOX_CAP(CAP_SYS_ADMIN) | SANDBOX_CAP(CAP_SYS_PTRACE);
+const uint64_t SANDBOX_CAPS_SUPERVISOR =
+	SANDBOX_CAP(CAP_BPF) | SANDBOX_CAP(CAP_PERFMON) | SANDBOX_CAP(CAP_NET_ADMIN) |
+	SANDBOX_CAP(CAP_SETUID) | SANDBOX_CAP(CAP_SETGID) | SANDBOX_CAP(CAP_SETPCAP) |
+	SANDBOX_CAP(CAP_KILL) | SANDBOX_CAP(CAP_SYS_ADMIN) | SANDBOX_CAP(CAP_SYS_PTRACE);
 
 static int failed(struct error *err, const char *step)
 {
@@ -54,6 +55,11 @@ static int set_capabilities(uint64_t caps, bool across_exec, struct error *err)
 			return failed(err, "PR_CAP_AMBIENT_RAISE");
 	}
 	return 0;
+}
+
+int sandbox_drop_all(struct error *err)
+{
+	return set_capabilities(0, false, err);
 }
 
 int sandbox_become(const struct sandbox_identity *identity, struct error *err)

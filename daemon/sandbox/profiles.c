@@ -290,6 +290,22 @@ static const struct profile_rule resolver_rules[] = {
 };
 static const struct profile_set resolver = SET(resolver);
 
+/* One message in, one namespace to enter, one link to make, one message out. */
+static const struct profile_rule netns_rules[] = {
+	ANY("fstatfs"),
+	ANY("poll"),
+	ANY("recvmsg"),
+	ANY("sendmsg"),
+	BITS("openat", 2, O_ACCMODE | O_CREAT, O_RDONLY),
+	ONE("setns", 1, CLONE_NEWNET),
+	ANY("capset"),
+	ONE("prctl", 0, PR_CAP_AMBIENT),
+	{ .call = "socket", .where = { { 0, ALL, AF_UNIX }, { 1, SOCKET_TYPE, SOCK_DGRAM } } },
+	ONE("ioctl", 1, SIOCGIFINDEX),
+	ONE("bpf", 0, BPF_LINK_CREATE),
+};
+static const struct profile_set netns = SET(netns);
+
 /* Giving children their identity, answering core, stopping. */
 static const struct profile_rule supervisor_rules[] = {
 	ONE("bpf", 0, BPF_ENABLE_STATS),
@@ -353,16 +369,19 @@ const struct profile_set profile_sanitizers = SET(sanitizer);
 		"move_mount", "move_pages", "open_by_handle_at", "open_tree", "personality",       \
 		"pidfd_getfd", "pivot_root", "process_vm_readv", "process_vm_writev", "ptrace",    \
 		"quotactl", "quotactl_fd", "reboot", "request_key", "setdomainname",               \
-		"sethostname", "setns", "settimeofday", "swapoff", "swapon", "syslog", "umount2",  \
+		"sethostname", "settimeofday", "swapoff", "swapon", "syslog", "umount2",           \
 		"unshare", "userfaultfd", "vhangup"
 
-/* Those who start others, and those who never do. */
-static const char *const kill_all[] = { KILL_ALL };
-static const char *const kill_exec[] = { KILL_ALL, "execve", "execveat" };
+/* Those who start others, and those who never do; and what bpfleet-netns inherits, and itself. */
+static const char *const kill_all[] = { KILL_ALL, "setns" };
+static const char *const kill_exec[] = { KILL_ALL, "setns", "execve", "execveat" };
+static const char *const kill_but_setns[] = { KILL_ALL };
+static const char *const kill_exec_but_setns[] = { KILL_ALL, "execve", "execveat" };
 
 /* A filter stays on across exec, so whoever starts a program also allows what that one needs. */
 static const struct profile_set *const supervisor_sets[] = {
-	&basic, &start, &thread, &event, &supervisor, &core_bpf, &core_file, &front, &resolver,
+	&basic,	   &start,     &thread, &event,	   &supervisor,
+	&core_bpf, &core_file, &front,	&resolver, &netns,
 };
 static const struct profile_set *const core_sets[] = {
 	&basic, &no_new_code, &thread, &event, &core_bpf, &core_file,
@@ -370,6 +389,7 @@ static const struct profile_set *const core_sets[] = {
 static const struct profile_set *const front_sets[] = {
 	&basic, &start, &thread, &event, &front, &resolver,
 };
+static const struct profile_set *const netns_sets[] = { &basic, &no_new_code, &netns };
 static const struct profile_set *const resolver_sets[] = { &no_new_code, &resolver };
 
 #define PROFILE(who, deadly)                                                        \
@@ -379,9 +399,10 @@ static const struct profile_set *const resolver_sets[] = { &no_new_code, &resolv
 	}
 
 const struct profile profiles[] = {
-	PROFILE(supervisor, kill_all),
+	PROFILE(supervisor, kill_but_setns),
 	PROFILE(core, kill_exec),
 	PROFILE(front, kill_all),
 	PROFILE(resolver, kill_exec),
+	PROFILE(netns, kill_exec_but_setns),
 };
 const size_t n_profiles = ARRAY_SIZE(profiles);

@@ -46,6 +46,11 @@ int sandbox_enter_resolver(struct error *err)
 	return enter(sandbox_filter_resolver, sandbox_filter_resolver_len, err);
 }
 
+int sandbox_enter_netns(struct error *err)
+{
+	return enter(sandbox_filter_netns, sandbox_filter_netns_len, err);
+}
+
 int sandbox_enter_front(const struct sandbox_front *front, int *ret_landlock_abi, struct error *err)
 {
 	int r;

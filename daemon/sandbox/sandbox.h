@@ -18,6 +18,7 @@ struct error;
 
 /* Exactly these (docs/security.md says why each). */
 extern const uint64_t SANDBOX_CAPS_CORE;       /* BPF, PERFMON, NET_ADMIN */
+extern const uint64_t SANDBOX_CAPS_NETNS;      /* SYS_ADMIN, SYS_PTRACE, until it is inside */
 extern const uint64_t SANDBOX_CAPS_SUPERVISOR; /* those and what it takes to start and stop them */
 
 struct sandbox_identity {
@@ -32,6 +33,9 @@ struct sandbox_identity {
  * bounding set cut, securebits locked so that uid 0 means nothing to exec, no_new_privs. Raises IO.
  */
 int sandbox_become(const struct sandbox_identity *identity, struct error *err) _must_check_;
+
+/* Gives up every capability of the calling single-threaded process. Raises IO. */
+int sandbox_drop_all(struct error *err) _must_check_;
 
 #define SANDBOX_FIRST_FD 3
 
@@ -60,6 +64,7 @@ int sandbox_start(const struct sandbox_program *program, const struct sandbox_id
 int sandbox_enter_supervisor(struct error *err) _must_check_;
 int sandbox_enter_core(struct error *err) _must_check_;
 int sandbox_enter_resolver(struct error *err) _must_check_;
+int sandbox_enter_netns(struct error *err) _must_check_;
 
 struct sandbox_front {
 	const char *resolver; /* path of bpfleet-resolver, the one program front may execute */

@@ -338,10 +338,31 @@ static void front_unshares(void)
 	(void)unshare(CLONE_NEWUSER);
 }
 
-static void supervisor_enters_a_namespace(void)
+static void core_enters_a_namespace(void)
+{
+	EXPECT(sandbox_enter_core(NULL) == 0);
+	(void)setns(0, CLONE_NEWNET);
+}
+
+static void front_enters_a_namespace(void)
+{
+	const struct sandbox_front front = { .resolver = "/bin/true" };
+	int abi;
+
+	EXPECT(sandbox_enter_front(&front, &abi, NULL) == 0);
+	(void)setns(0, CLONE_NEWNET);
+}
+
+static void supervisor_unshares(void)
 {
 	EXPECT(sandbox_enter_supervisor(NULL) == 0);
-	(void)setns(0, 0);
+	(void)unshare(CLONE_NEWNET);
+}
+
+static void netns_executes(void)
+{
+	EXPECT(sandbox_enter_netns(NULL) == 0);
+	(void)execl("/bin/true", "true", NULL);
 }
 
 static void resolver_executes(void)
@@ -356,7 +377,10 @@ static void what_none_of_our_code_calls_ends_the_process(void **state)
 					 core_traces,
 					 core_calls_by_another_convention,
 					 front_unshares,
-					 supervisor_enters_a_namespace,
+					 core_enters_a_namespace,
+					 front_enters_a_namespace,
+					 supervisor_unshares,
+					 netns_executes,
 					 resolver_executes };
 
 	(void)state;

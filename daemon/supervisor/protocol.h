@@ -31,6 +31,7 @@ enum supervisor_type {
 		5, /* -> fd of /proc/kallsyms with addresses; offset is shared: pread */
 	SUPERVISOR_RESTART_FRONT = 6, /* front misbehaves: kill it, start another */
 	SUPERVISOR_TRACEABLE = 7,     /* -> fd of tracefs' available_filter_functions */
+	SUPERVISOR_NETNS_ATTACH = 8,  /* -> fd: the pair with a fresh bpfleet-netns; -EBUSY */
 	/* supervisor -> core */
 	SUPERVISOR_REPLY = 16,
 	SUPERVISOR_NEW_FRONT = 17, /* fd: core's end of the pair with a fresh front */

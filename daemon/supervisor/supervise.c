@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fdpass.h"
 #include "base/log.h"
 #include "daemon/config/config.h"
 #include "daemon/host/host.h"
@@ -42,7 +43,8 @@ struct supervisor {
 	const char *config_path;
 	const struct host *host;
 	struct child core, front;
-	int core_fd; /* our end of the pair with core */
+	int core_fd;  /* our end of the pair with core */
+	int netns_fd; /* pidfd of bpfleet-netns; -1: none runs */
 	bool core_ready, front_ready, told_ready, stopping;
 };
 
@@ -107,24 +109,8 @@ static int make_pair(int pair[2])
 /* Core that does not take a message is as good as dead. */
 static void tell_core(struct supervisor *s, struct supervisor_message *message, int fd)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec data = { .iov_base = message, .iov_len = sizeof(*message) };
-	struct msghdr header = { .msg_iov = &data, .msg_iovlen = 1 };
-
 	message->protocol = SUPERVISOR_PROTOCOL;
-	if (fd >= 0) {
-		struct cmsghdr *rights;
-
-		header.msg_control = control.bytes;
-		header.msg_controllen = sizeof(control.bytes);
-		rights = CMSG_FIRSTHDR(&header);
-		*rights = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
-		memcpy(CMSG_DATA(rights), &fd, sizeof(fd));
-	}
-	if (sendmsg(s->core_fd, &header, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+	if (fdpass_send(s->core_fd, message, sizeof(*message), fd) < 0)
 		child_signal(&s->core, SIGKILL);
 }
 
@@ -202,6 +188,9 @@ static void answer(struct supervisor *s, const struct supervisor_message *reques
 		fd = openat(s->host->tracefs_fd, "../available_filter_functions",
 			    O_RDONLY | O_CLOEXEC);
 		reply.status = fd < 0 ? -errno : 0;
+		break;
+	case SUPERVISOR_NETNS_ATTACH:
+		reply.status = host_netns_start(s->config, &s->netns_fd, &fd);
 		break;
 	case SUPERVISOR_RESTART_FRONT:
 		child_signal(&s->front, SIGKILL);
@@ -314,6 +303,7 @@ int supervise(const struct config *config, const char *config_path, const struct
 			   .folder_fd = -1,
 			   .pidfd = -1 },
 		.core_fd = -1,
+		.netns_fd = -1,
 	};
 	_cleanup_close_ int signal_fd = -1;
 	uint64_t deadline;
@@ -331,10 +321,13 @@ int supervise(const struct config *config, const char *config_path, const struct
 		struct pollfd fds[] = { { signal_fd, POLLIN, 0 },
 					{ s.core.pidfd, POLLIN, 0 },
 					{ s.front.pidfd, POLLIN, 0 },
-					{ s.core_fd, POLLIN, 0 } };
+					{ s.core_fd, POLLIN, 0 },
+					{ s.netns_fd, POLLIN, 0 } };
 
 		if (poll(fds, ARRAY_SIZE(fds), clock_poll_ms(deadline)) <= 0)
 			continue;
+		if (fds[4].revents != 0)
+			host_netns_ended(&s.netns_fd);
 		if (fds[3].revents != 0)
 			hear_core(&s);
 		if (fds[0].revents != 0)

@@ -3,14 +3,14 @@
 . "$(dirname "$0")/node.sh"
 
 # Bits of linux/capability.h.
-KILL=5 SETGID=6 SETUID=7 SETPCAP=8 NET_ADMIN=12 SYS_ADMIN=21 PERFMON=38 BPF=39
+KILL=5 SETGID=6 SETUID=7 SETPCAP=8 NET_ADMIN=12 SYS_PTRACE=19 SYS_ADMIN=21 PERFMON=38 BPF=39
 set_of() { # CAPABILITY...
 	local mask=0 bit
 	for bit; do mask=$((mask | 1 << bit)); done
 	printf '%016x' "$mask"
 }
 core_set=$(set_of $BPF $PERFMON $NET_ADMIN)
-supervisor_set=$(set_of $BPF $PERFMON $NET_ADMIN $SETUID $SETGID $SETPCAP $KILL $SYS_ADMIN)
+supervisor_set=$(set_of $BPF $PERFMON $NET_ADMIN $SETUID $SETGID $SETPCAP $KILL $SYS_ADMIN $SYS_PTRACE)
 
 status() { awk -v key="$2:" '$1 == key { print $2 }' "/proc/$1/status"; }
 says() { # PID KEY VALUE

@@ -119,8 +119,20 @@ _must_check_ int perf_compare(int link_fd, const struct bpf_link_info *info, uin
  * KERNEL_UNSUPPORTED. */
 _must_check_ int cgroup_open(const char *path, int *ret_fd, struct error *err);
 
-/* BPF_LINK_CREATE; attr: all but the program's fd. Returns the fd or a negative errno. */
+/*
+ * BPF_LINK_CREATE in the hook's network namespace. attr: all but the program's fd; target_fd of a
+ * kind whose target is a namespace is filled in. Returns the fd or a negative errno.
+ */
 _must_check_ int hook_link_create(const struct kernel_attach *attach, union bpf_attr *attr);
+/*
+ * Finds the hook's network namespace and, with ret, its interface there. Errors: TARGET_NOT_FOUND,
+ * KERNEL_REFUSED, KERNEL_UNSUPPORTED, UNAVAILABLE.
+ */
+_must_check_ int hook_find_netdev(const struct kernel_attach *attach, uint32_t *ret,
+				  struct error *err);
+/* For compare(): is the hook's network namespace there, and of inode number shown (0: unknown)? */
+void hook_compare_netns(const struct kernel_attach *attach, uint64_t shown,
+			struct kernel_link_view *view);
 
 /* Index of a network interface, asked over rtnetlink. Errors: TARGET_NOT_FOUND, KERNEL_REFUSED. */
 _must_check_ int netdev_index(const char *name, uint32_t *ret, struct error *err);

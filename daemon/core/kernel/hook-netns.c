@@ -1,25 +1,142 @@
-/* Hooks of the daemon's network namespace: sk_lookup, flow_dissector, netfilter. */
+/*
+ * Hooks of a network namespace: sk_lookup, flow_dissector, netfilter; and the way into namespaces
+ * other than the daemon's, which is through bpfleet-netns.
+ */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/netfilter.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 #include "base/error.h"
+#include "base/str.h"
 #include "daemon/core/kernel/hook-kind.h"
+#include "daemon/netns/protocol.h"
 
 #define OWN_NETNS "/proc/self/ns/net"
 
+static bool is_interface(const struct kernel_attach *attach)
+{
+	return hook_kind_info(hook_kind(attach->hook))->target_form == HOOK_FORM_INTERFACE;
+}
+
+static bool is_netns(const struct kernel_attach *attach)
+{
+	return hook_kind_info(hook_kind(attach->hook))->target_form == HOOK_FORM_OWN_NETNS;
+}
+
+static int ask(const struct kernel_attach *attach, struct netns_request *request,
+	       struct netns_reply *ret, int *ret_fd, struct error *err)
+{
+	const char *netns = hook_netns(attach->hook);
+
+	if (attach->context == NULL || attach->context->netns == NULL)
+		return error_raise(err, ERROR_KERNEL_UNSUPPORTED,
+				   "there is no way into other network namespaces here");
+	if (attach->is_again && netns[0] != '/')
+		return error_raise(err, ERROR_TARGET_NOT_FOUND,
+				   "process %s was in the network namespace; whether it still is "
+				   "the same process cannot be told: attach anew",
+				   netns);
+	request->protocol = NETNS_PROTOCOL;
+	(void)snprintf(request->netns, sizeof(request->netns), "%s", netns);
+	return attach->context->netns(attach->context->user, request, attach->program_fd, ret,
+				      ret_fd, err);
+}
+
+static int create_elsewhere(const struct kernel_attach *attach, const union bpf_attr *attr)
+{
+	struct netns_request request = { .op = NETNS_LINK, .target_is_netns = is_netns(attach) };
+	struct netns_reply reply = { 0 };
+	struct error err = { 0 };
+	int fd = -1;
+
+	request.attr = *attr;
+	if (is_interface(attach))
+		(void)snprintf(request.interface, sizeof(request.interface), "%s",
+			       hook_target(attach->hook));
+	if (ask(attach, &request, &reply, &fd, &err) < 0)
+		return err.code == ERROR_TARGET_NOT_FOUND ? -ENOENT : -EAGAIN;
+	if (reply.status < 0)
+		return reply.status;
+	return fd >= 0 ? fd : -EPROTO;
+}
+
 int hook_link_create(const struct kernel_attach *attach, union bpf_attr *attr)
 {
+	_cleanup_close_ int own = -1;
 	long fd;
 
+	if (hook_netns(attach->hook) != NULL)
+		return create_elsewhere(attach, attr);
+	if (is_netns(attach)) {
+		own = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
+		if (own < 0)
+			return -errno;
+		attr->link_create.target_fd = (uint32_t)own;
+	}
 	attr->link_create.prog_fd = (uint32_t)attach->program_fd;
 	fd = syscall(__NR_bpf, BPF_LINK_CREATE, attr, sizeof(*attr));
 	return fd < 0 ? -errno : (int)fd;
+}
+
+int hook_find_netdev(const struct kernel_attach *attach, uint32_t *ret, struct error *err)
+{
+	struct netns_request request = { .op = NETNS_FIND };
+	struct netns_reply reply = { 0 };
+	int fd = -1, r;
+
+	if (hook_netns(attach->hook) == NULL)
+		return ret != NULL ? netdev_index(hook_target(attach->hook), ret, err) : 0;
+	if (is_interface(attach))
+		(void)snprintf(request.interface, sizeof(request.interface), "%s",
+			       hook_target(attach->hook));
+	r = ask(attach, &request, &reply, &fd, err);
+	if (r < 0)
+		return r;
+	if (reply.status == -ENODEV)
+		return error_raise(err, ERROR_TARGET_NOT_FOUND,
+				   "there is no interface '%s' in network namespace %.200s",
+				   request.interface, request.netns);
+	if (reply.status < 0)
+		return error_raise_errno(err, ERROR_KERNEL_REFUSED, -reply.status,
+					 "cannot look into network namespace %.200s",
+					 request.netns);
+	if (ret != NULL)
+		*ret = reply.ifindex;
+	return 0;
+}
+
+/*
+ * Whether a path still names a network namespace, and that one; asked without entering it. Of a
+ * process id nothing can be said later, nor of a path that core may not search.
+ */
+void hook_compare_netns(const struct kernel_attach *attach, uint64_t shown,
+			struct kernel_link_view *view)
+{
+	const char *netns = hook_netns(attach->hook);
+	const char *path = netns != NULL ? netns : OWN_NETNS;
+	struct statfs fs = { 0 };
+	struct stat st = { 0 };
+
+	if (path[0] != '/')
+		return;
+	if (statfs(path, &fs) < 0 || stat(path, &st) < 0) {
+		if (errno == ENOENT || errno == ENOTDIR)
+			hook_differs(view, KERNEL_LINK_TARGET_GONE,
+				     "there is no network namespace %.100s", path);
+	} else if (fs.f_type != NSFS_MAGIC) {
+		hook_differs(view, KERNEL_LINK_TARGET_GONE, "%.100s is no network namespace now",
+			     path);
+	} else if (shown != 0 && st.st_ino != shown) {
+		hook_differs(view, KERNEL_LINK_DRIFTED, "%.100s is another network namespace now",
+			     netns != NULL ? netns : "the daemon's");
+	}
 }
 
 /* ---- sk_lookup, flow_dissector */
@@ -31,15 +148,12 @@ static enum bpf_prog_type program_type(enum hook_kind kind)
 
 static int attach_netns(const struct kernel_attach *attach, int *ret_fd, struct error *err)
 {
-	_cleanup_close_ int own = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
 	union bpf_attr attr;
-	int fd;
+	int fd, r = hook_find_netdev(attach, NULL, err);
 
-	if (own < 0)
-		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno, "cannot open %s",
-					 OWN_NETNS);
+	if (r < 0)
+		return r;
 	memset(&attr, 0, sizeof(attr));
-	attr.link_create.target_fd = (uint32_t)own;
 	attr.link_create.attach_type = hook_attach_type(attach);
 	fd = hook_link_create(attach, &attr);
 	if (fd == -EINVAL)
@@ -54,16 +168,13 @@ static int compare_link(const struct kernel_attach *attach, int link_fd,
 			const struct bpf_link_info *info, struct kernel_link_view *view,
 			struct error *err)
 {
-	struct stat st;
-
 	(void)link_fd;
+	(void)err;
 	hook_compare_type(attach, info->netns.attach_type, view);
-	if (stat(OWN_NETNS, &st) < 0)
-		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno, "cannot look at %s",
-					 OWN_NETNS);
-	if (info->netns.netns_ino != st.st_ino)
-		hook_differs(view, KERNEL_LINK_DRIFTED,
-			     "it is in another network namespace than the daemon");
+	if (info->netns.netns_ino == 0)
+		hook_differs(view, KERNEL_LINK_TARGET_GONE, "the network namespace was removed");
+	else
+		hook_compare_netns(attach, info->netns.netns_ino, view);
 	return 0;
 }
 
@@ -118,8 +229,10 @@ static int attach_netfilter(const struct kernel_attach *attach, int *ret_fd, str
 {
 	const struct netfilter_place place = netfilter_place(attach->hook);
 	union bpf_attr attr;
-	int fd;
+	int fd, r = hook_find_netdev(attach, NULL, err);
 
+	if (r < 0)
+		return r;
 	memset(&attr, 0, sizeof(attr));
 	attr.link_create.attach_type = BPF_NETFILTER;
 	attr.link_create.netfilter.pf = place.family;
@@ -150,6 +263,8 @@ static int compare_netfilter(const struct kernel_attach *attach, int link_fd,
 		hook_differs(view, KERNEL_LINK_DRIFTED,
 			     "it is attached to family %u, point %u, priority %d",
 			     info->netfilter.pf, info->netfilter.hooknum, info->netfilter.priority);
+	/* The kernel does not say in which namespace. */
+	hook_compare_netns(attach, 0, view);
 	return 0;
 }
 

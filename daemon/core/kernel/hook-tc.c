@@ -29,7 +29,7 @@ static int attach_tcx(const struct kernel_attach *attach, int *ret_fd, struct er
 	uint32_t ifindex;
 	int fd, r;
 
-	r = netdev_index(name, &ifindex, err);
+	r = hook_find_netdev(attach, &ifindex, err);
 	if (r < 0)
 		return r;
 	fd = order_link_create(attach, hook_attach_type(attach), (int)ifindex, ifindex);

@@ -10,7 +10,7 @@ static int raise_busy(const struct kernel_attach *attach, uint32_t ifindex, int 
 		      struct error *err)
 {
 	const char *name = hook_target(attach->hook);
-	const uint32_t holder = netdev_xdp_program(ifindex);
+	const uint32_t holder = hook_netns(attach->hook) == NULL ? netdev_xdp_program(ifindex) : 0;
 	int r;
 
 	r = error_raise_errno(err, ERROR_HOOK_BUSY, sys_errno,
@@ -27,7 +27,7 @@ static int attach_xdp(const struct kernel_attach *attach, int *ret_fd, struct er
 	uint32_t ifindex;
 	int fd, r;
 
-	r = netdev_index(hook_target(attach->hook), &ifindex, err);
+	r = hook_find_netdev(attach, &ifindex, err);
 	if (r < 0)
 		return r;
 	memset(&attr, 0, sizeof(attr));

@@ -142,6 +142,11 @@ static int attach_clsact(const struct kernel_attach *attach, struct kernel_link 
 {
 	int r;
 
+	if (hook_netns(attach->hook) != NULL)
+		return error_raise(
+			err, ERROR_KERNEL_UNSUPPORTED,
+			"without tcx (since Linux 6.6) tc is attached in the daemon's own "
+			"network namespace only");
 	r = clsact_attach(attach, err);
 	if (r == 0)
 		*ret = (struct kernel_link){ .form = KERNEL_LINK_CLSACT, .fd = -1 };
@@ -299,7 +304,7 @@ int kernel_adopt(const struct kernel_attach *attach, int pinned_fd, struct kerne
 		*ret_view = (struct kernel_link_view){ .state = KERNEL_LINK_ATTACHED };
 		return 0;
 	}
-	if (hook_kind(attach->hook) != HOOK_TC)
+	if (hook_kind(attach->hook) != HOOK_TC || hook_netns(attach->hook) != NULL)
 		return error_raise(err, ERROR_NOT_FOUND, "no link is pinned");
 	r = clsact_describe(attach, &view, err);
 	if (r < 0)

@@ -14,6 +14,8 @@
 
 struct error;
 struct hook;
+struct netns_reply;
+struct netns_request;
 struct order;
 
 /* What hooks need from the process around them. Borrowed; may be shared by threads. */
@@ -25,6 +27,14 @@ struct kernel_context {
 	 * start. Errors: KERNEL_UNSUPPORTED. */
 	int (*traceable)(void *user, int *ret_fd, struct error *err);
 	void *user;
+	/*
+	 * Does something in another network namespace (daemon/netns/protocol.h): looks an interface
+	 * up, or makes a link, whose fd it returns (else -1). ret->status is what came of it once
+	 * the namespace was entered. NULL: there is no way. Errors: TARGET_NOT_FOUND (no such
+	 * namespace), UNAVAILABLE.
+	 */
+	int (*netns)(void *user, const struct netns_request *request, int program_fd,
+		     struct netns_reply *ret, int *ret_fd, struct error *err);
 	/* Use clsact filters for tc even where tcx works. */
 	bool force_clsact;
 	/* Places of our links where a hook runs several; NULL: each new one runs last. */
@@ -77,6 +87,7 @@ struct kernel_attach {
 	const struct kernel_resolved *resolved;
 	/* The map that kernel_hook_map() names; -1: none. To attach. */
 	int target_fd;
+	bool is_again; /* this link was attached before: a process id may mean another process */
 };
 
 /* How a program hangs in the kernel. */

@@ -173,6 +173,11 @@ int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
 		hook_differs(view, KERNEL_LINK_TARGET_GONE, "interface %s was removed", name);
 		return 0;
 	}
+	/* An interface elsewhere is not looked up again: there is no way to ask from here. */
+	if (hook_netns(attach->hook) != NULL) {
+		hook_compare_netns(attach, 0, view);
+		return 0;
+	}
 	r = netdev_index(name, &now, &missing);
 	if (r < 0 && missing.code != ERROR_TARGET_NOT_FOUND) {
 		if (err != NULL)

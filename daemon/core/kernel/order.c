@@ -123,10 +123,13 @@ static void remove_entry(struct order *order, size_t i)
 }
 
 /* The revision of the hook; 0 where the kernel counts none, which link_create takes for "any". */
-static uint64_t revision_of(uint32_t attach_type, int target)
+static uint64_t revision_of(const struct kernel_attach *attach, uint32_t attach_type, int target)
 {
 	LIBBPF_OPTS(bpf_prog_query_opts, opts);
 
+	/* A query speaks of this process' own namespace. */
+	if (hook_netns(attach->hook) != NULL)
+		return 0;
 	return bpf_prog_query_opts(target, (enum bpf_attach_type)attach_type, &opts) == 0
 		       ? opts.revision
 		       : 0;
@@ -156,7 +159,7 @@ static int create_locked(struct order *order, const struct kernel_attach *attach
 	int fd = -ESTALE;
 
 	for (int i = 0; i < ATTEMPTS && fd == -ESTALE; i++) {
-		const uint64_t revision = revision_of(attach_type, target);
+		const uint64_t revision = revision_of(attach, attach_type, target);
 		const size_t next = successor(order, place, priority, UINT32_MAX);
 		const bool first = next == order->n;
 
