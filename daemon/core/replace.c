@@ -83,6 +83,7 @@ static const Bpfleet__V1__Manifest *manifest_of(const struct replace *replace)
 /* What links will run must be there, and of a type that their hooks take. */
 static int check_programs(const struct replace *replace, struct error *err)
 {
+	bool optional;
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < replace->version.n_links; i++) {
@@ -95,6 +96,15 @@ static int check_programs(const struct replace *replace, struct error *err)
 					   "without it here: %.300s",
 					   program->name, program->skipped_reason);
 		r = kernel_hook_check(link->link.hook, program->type, err);
+		/* The kernel swaps a link's program, never its map. */
+		if (r >= 0 && kernel_hook_map(link->link.hook, &optional) != NULL && !optional &&
+		    (link->to_map == UINT32_MAX ||
+		     !replace->apply->object->maps[link->to_map].shared))
+			return error_raise(err, ERROR_REPLACE_REFUSED,
+					   "links/%s is of map '%s', which the versions do not "
+					   "share: detach it first",
+					   link->link.id,
+					   kernel_hook_map(link->link.hook, &optional));
 	}
 	return r;
 }
@@ -314,30 +324,24 @@ static void replace_done(struct job *job)
 /* ---- the plan */
 
 static int ordinals(void *arg, const struct store_link *row, const struct hook *hook,
-		    uint32_t *ret_from, uint32_t *ret_to, struct error *err)
+		    const char *map, uint32_t *ret_program, uint32_t *ret_map, struct error *err)
 {
-	struct replace *replace = arg;
-	_cleanup_free_ struct store_program *program = NULL;
+	const Bpfleet__V1__Manifest *manifest = manifest_of(arg);
 	struct error cause = { 0 };
-	int r = store_program_get(replace->core->store, row->instance, row->program, &program, err);
 
-	if (r < 0)
-		return r;
-	*ret_from = program->ordinal;
-	if (hook_kind(hook) == HOOK_STRUCT_OPS)
-		return error_raise(err, ERROR_REPLACE_REFUSED,
-				   "%.200s holds a table of the version that runs: detach links/%s "
-				   "first",
-				   row->hook, row->id);
-	if (apply_find_program(manifest_of(replace), row->program, ret_to, &cause) < 0)
+	if (apply_find_program(manifest, row->program, ret_program, &cause) < 0)
 		return error_raise(
 			err, ERROR_REPLACE_REFUSED,
 			"program '%s' is attached to %.200s, and the other version has no "
 			"such program: detach links/%s first",
 			row->program, row->hook, row->id);
-	if (rules_check_hook(manifest_of(replace)->programs[*ret_to], hook, &cause) < 0)
+	if (rules_check_hook(manifest->programs[*ret_program], hook, &cause) < 0)
 		return error_raise(err, ERROR_REPLACE_REFUSED, "links/%s: %.500s", row->id,
 				   cause.message);
+	for (size_t i = 0; map != NULL && i < manifest->n_maps; i++) {
+		if (strcmp(manifest->maps[i]->name, map) == 0)
+			*ret_map = (uint32_t)i;
+	}
 	return 0;
 }
 

@@ -387,26 +387,26 @@ static void rollback_done(struct job *job)
 	sweep(TAKE_PTR(ending), keep, &response->base);
 }
 
-struct both {
-	struct core *core;
+/* The version before, as it was recorded. */
+struct kept {
 	struct store_program *programs;
-	size_t n;
+	struct store_map *maps;
+	size_t n_programs, n_maps;
 };
 
 static int ordinals(void *arg, const struct store_link *row, const struct hook *hook,
-		    uint32_t *ret_from, uint32_t *ret_to, struct error *err)
+		    const char *map, uint32_t *ret_program, uint32_t *ret_map, struct error *err)
 {
-	const struct both *both = arg;
-	_cleanup_free_ struct store_program *program = NULL;
-	int r = store_program_get(both->core->store, row->instance, row->program, &program, err);
+	const struct kept *kept = arg;
 
 	(void)hook;
-	if (r < 0)
-		return r;
-	*ret_from = program->ordinal;
-	for (size_t i = 0; i < both->n; i++) {
-		if (strcmp(both->programs[i].name, row->program) == 0) {
-			*ret_to = both->programs[i].ordinal;
+	for (size_t i = 0; map != NULL && i < kept->n_maps; i++) {
+		if (strcmp(kept->maps[i].name, map) == 0)
+			*ret_map = kept->maps[i].ordinal;
+	}
+	for (size_t i = 0; i < kept->n_programs; i++) {
+		if (strcmp(kept->programs[i].name, row->program) == 0) {
+			*ret_program = kept->programs[i].ordinal;
 			return 0;
 		}
 	}
@@ -418,16 +418,20 @@ static int ordinals(void *arg, const struct store_link *row, const struct hook *
 
 static int plan_rollback(struct ending *ending, struct error *err)
 {
-	struct both both = { .core = ending->core };
+	struct kept kept = { 0 };
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
 	const char *id = ending->before->id;
 	struct store_bytes data;
-	int r = store_previous_program_list(ending->core->store, id, ROWS_MAX, &both.programs,
-					    &both.n, err);
+	int r = store_previous_program_list(ending->core->store, id, ROWS_MAX, &kept.programs,
+					    &kept.n_programs, err);
 
 	if (r >= 0)
-		r = version_switch_init(ending->core, id, ordinals, &both, &ending->version, err);
-	free(both.programs);
+		r = store_previous_map_list(ending->core->store, id, ROWS_MAX, &kept.maps,
+					    &kept.n_maps, err);
+	if (r >= 0)
+		r = version_switch_init(ending->core, id, ordinals, &kept, &ending->version, err);
+	free(kept.programs);
+	free(kept.maps);
 	ending->version.from_generation = ending->before->generation;
 	ending->version.to_generation = ending->before->previous_generation;
 	if (r >= 0)

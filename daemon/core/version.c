@@ -28,17 +28,31 @@ static bool is_attached(const struct store_link *row)
 	return row->state == LINK_ATTACHED || row->state == LINK_DRIFTED;
 }
 
+/* What is recorded is the version that the link comes from. */
 static int add_link(struct version_switch *version, struct core *core, const struct store_link *row,
-		    uint32_t from, uint32_t to, struct error *err)
+		    uint32_t to, uint32_t to_map, struct error *err)
 {
 	struct version_link *link = &version->links[version->n_links];
+	_cleanup_free_ struct store_program *program = NULL;
+	_cleanup_free_ struct store_map *map = NULL;
+	struct error absent = { 0 };
+	bool optional;
 	int r = link_removal_init(core, row, &link->link, err);
 
 	if (r < 0)
 		return r;
 	version->n_links++;
-	link->from = from;
+	r = store_program_get(core->store, row->instance, row->program, &program, err);
+	if (r < 0)
+		return r;
+	link->from = program->ordinal;
 	link->to = to;
+	link->from_map = UINT32_MAX;
+	link->to_map = to_map;
+	if (kernel_hook_map(link->link.hook, &optional) != NULL &&
+	    store_map_get(core->store, row->instance, kernel_hook_map(link->link.hook, &optional),
+			  &map, &absent) >= 0)
+		link->from_map = map->ordinal;
 	(void)snprintf(link->program, sizeof(link->program), "%s", row->program);
 	return 0;
 }
@@ -61,13 +75,15 @@ int version_switch_init(struct core *core, const char *instance, version_ordinal
 	qsort(rows, n, sizeof(*rows), by_time);
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		_cleanup_(hook_freep) struct hook *hook = NULL;
-		uint32_t from = 0, to = 0;
+		uint32_t to = 0, to_map = UINT32_MAX;
+		bool optional;
 
 		r = link_hook(&rows[i], &hook, err);
 		if (r >= 0)
-			r = ordinals(arg, &rows[i], hook, &from, &to, err);
+			r = ordinals(arg, &rows[i], hook, kernel_hook_map(hook, &optional), &to,
+				     &to_map, err);
 		if (r >= 0 && is_attached(&rows[i]) && hook_selector(hook) == NULL)
-			r = add_link(ret, core, &rows[i], from, to, err);
+			r = add_link(ret, core, &rows[i], to, to_map, err);
 	}
 	return r;
 }
@@ -99,7 +115,6 @@ int version_switch_pack(const struct version_switch *version, struct arena *aren
 		bpfleet__state__planned_link__init(link);
 		link->id = (char *)(uintptr_t)version->links[i].link.id;
 		link->program = (char *)(uintptr_t)version->links[i].program;
-		link->from_ordinal = version->links[i].from;
 		link->to_ordinal = version->links[i].to;
 		plan.links[plan.n_links++] = link;
 	}
@@ -136,8 +151,7 @@ int version_switch_unpack(struct core *core, const struct store_op *op, struct v
 
 		r = store_link_get(core->store, plan->links[i]->id, &row, err);
 		if (r >= 0)
-			r = add_link(ret, core, row, plan->links[i]->from_ordinal,
-				     plan->links[i]->to_ordinal, err);
+			r = add_link(ret, core, row, plan->links[i]->to_ordinal, UINT32_MAX, err);
 	}
 	return r;
 }
@@ -147,7 +161,16 @@ int version_switch_unpack(struct core *core, const struct store_op *op, struct v
 struct program {
 	int fd;
 	uint32_t id;
+	int map_fd; /* that its hook needs; -1: none */
 };
+
+static void program_done(struct program *program)
+{
+	if (program->fd >= 0)
+		(void)close(program->fd);
+	if (program->map_fd >= 0)
+		(void)close(program->map_fd);
+}
 
 /* The link's program in the version that the switch leads to, or from. */
 static int open_program(const struct version_switch *version, bool to,
@@ -159,9 +182,17 @@ static int open_program(const struct version_switch *version, bool to,
 		.ordinal = to ? link->to : link->from,
 		.generation = to ? version->to_generation : version->from_generation,
 	};
+	const struct kernel_pin map = {
+		.instance = version->instance,
+		.kind = KERNEL_PIN_MAP,
+		.ordinal = to ? link->to_map : link->from_map,
+		.generation = pin.generation,
+	};
 	struct kernel_program_info info;
 	int r = kernel_pin_open(version->pins, &pin, false, &ret->fd, err);
 
+	if (r >= 0 && map.ordinal != UINT32_MAX)
+		r = kernel_pin_open(version->pins, &map, false, &ret->map_fd, err);
 	if (r >= 0)
 		r = kernel_program_info(ret->fd, &info, err);
 	if (r >= 0)
@@ -183,6 +214,7 @@ static int update(const struct version_switch *version, struct version_link *lin
 
 	attach.program_fd = to->fd;
 	attach.program_id = to->id;
+	attach.target_fd = to->map_fd;
 	r = kernel_update(&attach, from->fd, from->id, now, &old, err);
 	core_step("switch.link_updated");
 	if (r < 0 || old.fd < 0)
@@ -207,7 +239,8 @@ static int switch_link(struct version_switch *version, struct version_link *link
 	const struct kernel_pin pin = { .instance = version->instance,
 					.kind = KERNEL_PIN_LINK,
 					.link = link->link.id };
-	struct program from = { .fd = -1 }, to = { .fd = -1 };
+	_cleanup_(program_done) struct program from = { .fd = -1, .map_fd = -1 };
+	_cleanup_(program_done) struct program to = { .fd = -1, .map_fd = -1 };
 	struct kernel_link now = KERNEL_LINK_NONE;
 	struct kernel_link_view view = { 0 };
 	struct error missing = { 0 };
@@ -234,10 +267,6 @@ static int switch_link(struct version_switch *version, struct version_link *link
 	}
 	link->kernel_id = now.id;
 	kernel_link_close(&now);
-	if (from.fd >= 0)
-		(void)close(from.fd);
-	if (to.fd >= 0)
-		(void)close(to.fd);
 	return r < 0 ? error_context(err, r, "link %s, %.200s", link->link.id,
 				     hook_text(link->link.hook))
 		     : 0;

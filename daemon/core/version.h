@@ -20,6 +20,8 @@ struct version_link {
 	char program[NAME_SYMBOL_MAX + 1];
 	uint32_t from;	    /* ordinal of its program in the one version */
 	uint32_t to;	    /* and in the other */
+	uint32_t from_map;  /* the same of the map that its hook needs; UINT32_MAX: none */
+	uint32_t to_map;    /* UINT32_MAX, too, where only the way back is known */
 	uint32_t kernel_id; /* of the link after the switch; 0: not known */
 };
 
@@ -31,9 +33,11 @@ struct version_switch {
 	size_t n_links;
 };
 
-/* Ordinals of a program in both versions; REPLACE_REFUSED if the other version lacks it. */
+/* Ordinals in the version that a link shall go to: of its program, and of the map of that name
+ * (NULL: none is needed). REPLACE_REFUSED if that version lacks the program; *ret_map stays. */
 typedef int (*version_ordinals_fn)(void *arg, const struct store_link *row, const struct hook *hook,
-				   uint32_t *ret_from, uint32_t *ret_to, struct error *err);
+				   const char *map, uint32_t *ret_program, uint32_t *ret_map,
+				   struct error *err);
 
 /*
  * Plans the switch of every link that is attached, and asks about all of them. The generations are

@@ -42,6 +42,12 @@ expect "the link is attached" sh -c "'$WORK/usr/bin/bpfleet' --socket '$WORK/run
 expect "another process can be named" cli attach u on_tick "usdt:$WORK/target:demo:tick,pid=$target_PID"
 expect "two links count twice" tick heard
 expect "with the same entries of the table" sums_are "40 40 180 -120 43980465111040 -200 360 10000 0"
+expect "the version is replaced by itself, which keeps the table" cli replace u usdt
+expect "both links are heard" tick heard
+expect "and know their arguments" sums_are "60 60 270 -180 65970697666560 -300 540 15000 0"
+expect "it is rolled back" cli rollback u
+expect "and both are heard again" tick heard
+expect "with the same arguments" sums_are "80 80 360 -240 87960930222080 -400 720 20000 0"
 node_stop
 umount "$WORK/bpffs"
 node_start
