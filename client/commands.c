@@ -204,7 +204,7 @@ static const struct cli_command commands[] = {
 		{ OPTION_RATE, "rate", 'r', CLI_NUMBER, .metavar = "N", .help = "of those, at most N in a second" },
 		{ OPTION_COUNT, "count", 'n', CLI_NUMBER, .metavar = "N", .help = "end after N events" },
 		{ OPTION_DURATION, "duration", 'd', CLI_DURATION, .metavar = "DURATION", .help = "end after that time" }),
-	  .examples = EXAMPLES({ "bpfleet events tracer --filter 'pid == 1234 && comm != \"sh\"'", "follow one process" }),
+	  .examples = EXAMPLES({ "bpfleet events tracer --filter pid==1234", "follow one process" }),
 	  .run = cmd_events },
 	{ "read", "Read what an iterator prints",
 	  .description = "Each reading runs the iterator's program afresh over all that its link is about: tasks, maps, sockets.",
