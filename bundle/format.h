@@ -28,6 +28,11 @@ struct error;
 #define BUNDLE_HOOKS_MAX 64    /* patterns, or default hooks, of one program */
 #define BUNDLE_DISPLAYS_MAX 64 /* of one map */
 #define BUNDLE_MERGES_MAX 64   /* of one map */
+#define BUNDLE_BUDGET_WINDOWS_MAX 1000
+#define BUNDLE_METRICS_MAX 64
+#define BUNDLE_METRIC_LABELS_MAX 8
+#define BUNDLE_METRIC_NAME_MAX 64
+#define BUNDLE_METRIC_SERIES_MAX 10000
 #define BUNDLE_DESCRIPTION_MAX 4096
 #define BUNDLE_PATH_MAX 255
 
@@ -64,6 +69,9 @@ _must_check_ int bundle_pack(const Bpfleet__V1__Bundle *bundle, uint8_t **ret_by
 /* Everything a manifest must hold to, against its objects (manifest.c). Errors: MANIFEST_INVALID.
  */
 _must_check_ int manifest_validate(const Bpfleet__V1__Bundle *bundle, struct error *err);
+
+/* The part of it about budgets and metrics (manifest-cost.c). */
+_must_check_ int manifest_check_cost(const Bpfleet__V1__Manifest *manifest, struct error *err);
 
 /* Look-ups by name; NULL if there is none. They live as long as the manifest or the bundle. */
 const Bpfleet__V1__ProgramSpec *manifest_program(const Bpfleet__V1__Manifest *manifest,

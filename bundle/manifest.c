@@ -535,5 +535,5 @@ int manifest_validate(const Bpfleet__V1__Bundle *bundle, struct error *err)
 		r = check_map(manifest, i, err);
 	for (size_t i = 0; r == 0 && i < manifest->n_parameters; i++)
 		r = check_parameter(manifest, i, err);
-	return r;
+	return r < 0 ? r : manifest_check_cost(manifest, err);
 }

@@ -33,7 +33,15 @@ static const struct cli_option global_options[] = {
 	  .help = "persistent: comes back after a reboot; boot: ends with it; lease: ends with this command, which stays in the foreground" }, \
 	{ OPTION_TTL, "ttl", 0, CLI_DURATION, .metavar = "DURATION", .help = "how long a lease lives at most" }, \
 	{ OPTION_LABEL, "label", 0, CLI_TEXT, .metavar = "LABEL", \
-	  .help = "a name of your own for the instance, unique among yours" }
+	  .help = "a name of your own for the instance, unique among yours" }, \
+	{ OPTION_MAX_MEMORY, "max-memory-bytes", 0, CLI_NUMBER, .metavar = "N", \
+	  .help = "refuse the load if the kernel charges more; budgets go beside the bundle's own, the smaller bound counts (docs/budgets.md)" }, \
+	{ OPTION_MAX_NS_PER_RUN, "max-ns-per-run", 0, CLI_NUMBER, .metavar = "N", \
+	  .help = "quarantine the bundle if a run of a program takes longer, on the average of three sampled windows in a row" }, \
+	{ OPTION_MAX_CPU, "max-cpu-ppm", 0, CLI_NUMBER, .metavar = "N", \
+	  .help = "the same for the time of all programs, in millionths of one CPU" }, \
+	{ OPTION_MAX_EVENTS, "max-events", 0, CLI_NUMBER, .metavar = "N", .help = "end a lease after N events" }, \
+	{ OPTION_MAX_EVENT_BYTES, "max-event-bytes", 0, CLI_NUMBER, .metavar = "N", .help = "end a lease after N bytes of events" }
 
 static const struct cli_command commands[] = {
 	/* ---- keys and bundles, without a daemon */
@@ -223,6 +231,24 @@ static const struct cli_command commands[] = {
 		{ OPTION_COUNT, "count", 'n', CLI_NUMBER, .metavar = "N", .help = "end after N changes" },
 		{ OPTION_DURATION, "duration", 'd', CLI_DURATION, .metavar = "DURATION", .help = "end after that time" }),
 	  .run = cmd_watch },
+	{ "top", "Show what programs cost, live",
+	  .description = "The kernel counts runs while this command is there, which costs each run some ten nanoseconds. The first line of "
+		"an instance is the whole of it, maps included; below it are its programs. EVENTS/S and DROPS are of event maps that somebody "
+		"listens to. On a terminal the screen is drawn anew for each window, and q or Ctrl-C ends it; elsewhere the windows follow one "
+		"another.",
+	  .arguments = ARGUMENTS({ "INSTANCE", 0, 1, CLI_COMPLETE_INSTANCE, .help = INSTANCE_HELP "; all if left out" }),
+	  .options = OPTIONS(
+		{ OPTION_INTERVAL, "interval", 0, CLI_DURATION, .metavar = "DURATION", .fallback = "1s", .help = "how long a window is, 100ms to 60s" },
+		{ OPTION_COUNT, "count", 'n', CLI_NUMBER, .metavar = "N", .help = "end after N windows" },
+		{ OPTION_SORT, "sort", 0, CLI_CHOICE, .metavar = "KEY", .choices = "cpu|runs|ns|memory|drops", .fallback = "cpu", .help = "what comes first" }),
+	  .examples = EXAMPLES({ "bpfleet top", "until q" }, { "bpfleet top web --count 1 --output json", "one window of one instance" }),
+	  .run = cmd_top },
+	{ "quarantine list", "List bundles that went over their budget and are not loaded any more",
+	  .run = cmd_quarantine_list },
+	{ "quarantine release", "Let quarantined bundles run again",
+	  .description = "Instances of them that were taken off their hooks are attached again.",
+	  .arguments = ARGUMENTS({ "NAME@VERSION|DIGEST", 1, CLI_MANY, CLI_COMPLETE_BUNDLE, .help = "stored bundle; the digest of one that is not stored any more" }),
+	  .run = cmd_quarantine_release },
 	{ "status", "Show the daemon's state, what is wrong with it, and who you are to it",
 	  .run = cmd_status },
 	{ "features", "Show which kinds of hooks this host can serve, and why not the others",

@@ -55,10 +55,29 @@ int loading_parameters(const struct cli *cli, struct arena *arena, Bpfleet__V1__
 	return 0;
 }
 
+/* What was given of it; *ret stays NULL for nothing. */
+static void loading_budget(const struct cli *cli, Bpfleet__V1__Budgets *budgets,
+			   Bpfleet__V1__LoadBudget *budget, Bpfleet__V1__LoadBudget **ret)
+{
+	const uint64_t cpu = cli_number(&cli->args, OPTION_MAX_CPU, 0);
+
+	budgets->max_memory_bytes = cli_number(&cli->args, OPTION_MAX_MEMORY, 0);
+	budgets->max_ns_per_run = cli_number(&cli->args, OPTION_MAX_NS_PER_RUN, 0);
+	budgets->max_cpu_ppm = cpu > UINT32_MAX ? UINT32_MAX : (uint32_t)cpu;
+	budget->budgets = budgets;
+	budget->max_events = cli_number(&cli->args, OPTION_MAX_EVENTS, 0);
+	budget->max_event_bytes = cli_number(&cli->args, OPTION_MAX_EVENT_BYTES, 0);
+	if (budgets->max_memory_bytes != 0 || budgets->max_ns_per_run != 0 || cpu != 0 ||
+	    budget->max_events != 0 || budget->max_event_bytes != 0)
+		*ret = budget;
+}
+
 int loading_call(struct cli *cli, const char *text, bool attach_defaults, struct arena *arena,
 		 Bpfleet__V1__LoadResponse **ret, struct error *err)
 {
 	Bpfleet__V1__LoadRequest request = BPFLEET__V1__LOAD_REQUEST__INIT;
+	Bpfleet__V1__LoadBudget budget = BPFLEET__V1__LOAD_BUDGET__INIT;
+	Bpfleet__V1__Budgets budgets = BPFLEET__V1__BUDGETS__INIT;
 	char bundle[REF_SIZE], request_id[NODE_REQUEST_ID_LEN + 1];
 	const char *label = cli_text(&cli->args, OPTION_LABEL, "");
 	ProtobufCMessage *response;
@@ -87,6 +106,7 @@ int loading_call(struct cli *cli, const char *text, bool attach_defaults, struct
 	request.validate_only = cli_has(&cli->args, OPTION_VALIDATE_ONLY);
 	request.lease_ttl_ns = cli_number(&cli->args, OPTION_TTL, 0);
 	request.attach_defaults = attach_defaults;
+	loading_budget(cli, &budgets, &budget, &request.budget);
 	r = node_call(cli->node, "Load", &request.base, arena, &response, err);
 	if (r < 0)
 		return r;

@@ -14,10 +14,11 @@ static const struct field bundle_fields[] = {
 	FIELD(U64, store_bundle, pushed_at_ns),
 	FIELD(TEXT, store_bundle, pushed_by),
 	FIELD_OR(VERSION_OR, store_bundle, obsoletes_below, has_obsoletes_below),
+	FIELD(BYTES, store_bundle, budgets),
 	FIELD(U32, store_bundle, n_instances),
 	FIELD(U64, store_bundle, revision),
 };
-static const struct row_type bundle_type = ROW_TYPE(store_bundle, bundle_fields, 9);
+static const struct row_type bundle_type = ROW_TYPE(store_bundle, bundle_fields, 10);
 
 static const struct field signature_fields[] = {
 	FIELD(BYTES, store_signature, minisig),
@@ -368,4 +369,55 @@ int store_floor_get(struct store *store, const char *name, uint32_t ret_version[
 	for (int i = 0; i < 3; i++)
 		ret_version[i] = r > 0 ? (uint32_t)sqlite3_column_int64(q.stmt, i) : 0;
 	return 0;
+}
+
+/* ---- quarantine */
+
+static const struct field quarantine_fields[] = {
+	FIELD(FIXED, store_quarantine, digest), FIELD(TEXT, store_quarantine, bundle),
+	FIELD(U64, store_quarantine, at_ns),	FIELD(TEXT, store_quarantine, reason),
+	FIELD(TEXT, store_quarantine, figures), FIELD(TEXT, store_quarantine, instance),
+};
+static const struct row_type quarantine_type = ROW_TYPE(store_quarantine, quarantine_fields, 6);
+
+int store_quarantine_put(struct store_tx *tx, const struct store_quarantine *row, struct error *err)
+{
+	_cleanup_query_ struct query q = {};
+
+	query_start(&q, tx->store, SQL_QUARANTINE_PUT);
+	query_row(&q, &quarantine_type, row);
+	return tx_result(tx, query_run(&q, NULL, "quarantining a bundle", NULL, err));
+}
+
+int store_quarantine_delete(struct store_tx *tx, const uint8_t digest[static STORE_DIGEST_LEN],
+			    struct error *err)
+{
+	_cleanup_query_ struct query q = {};
+	size_t n = 0;
+	int r;
+
+	query_start(&q, tx->store, SQL_QUARANTINE_DELETE);
+	query_bytes(&q, digest, STORE_DIGEST_LEN);
+	r = query_run(&q, NULL, "releasing a bundle", &n, err);
+	if (r == 0 && n == 0)
+		r = error_raise(err, ERROR_NOT_FOUND, "that bundle is not quarantined");
+	return tx_result(tx, r);
+}
+
+int store_quarantine_list(struct store *store, const uint8_t *digest, const uint8_t *after,
+			  size_t limit, struct store_quarantine **ret_rows, size_t *ret_n,
+			  struct error *err)
+{
+	_cleanup_query_ struct query q = {};
+	void *rows = NULL;
+	int r;
+
+	query_start(&q, store, SQL_QUARANTINE_LIST);
+	query_bytes(&q, after, after != NULL ? STORE_DIGEST_LEN : 0);
+	query_bytes(&q, digest, digest != NULL ? STORE_DIGEST_LEN : 0);
+	query_u64(&q, limit);
+	r = query_rows(&q, &quarantine_type, &rows, ret_n, err);
+	if (r == 0)
+		*ret_rows = rows;
+	return r;
 }

@@ -18,8 +18,9 @@ struct store_bundle {
 	const char *pushed_by;
 	bool has_obsoletes_below;
 	uint32_t obsoletes_below[3];
-	uint32_t n_instances; /* read only */
-	uint64_t revision;    /* read only: of its last change */
+	struct store_bytes budgets; /* bpfleet.v1.Budgets of its manifest; opaque here */
+	uint32_t n_instances;	    /* read only */
+	uint64_t revision;	    /* read only: of its last change */
 };
 
 /* One signature of a bundle, in the order they were pushed. */
@@ -84,3 +85,25 @@ int store_floor_raise(struct store_tx *tx, const char *name, const uint32_t vers
 /* 0.0.0 when no statement was seen. */
 int store_floor_get(struct store *store, const char *name, uint32_t ret_version[static 3],
 		    struct error *err) _must_check_;
+
+/* ---- quarantine: digests that this host does not load, whether they are stored or not */
+
+struct store_quarantine {
+	uint8_t digest[STORE_DIGEST_LEN];
+	const char *bundle; /* `bundles/NAME@VERSION` */
+	uint64_t at_ns;
+	const char *reason;
+	const char *figures; /* for people */
+	const char *instance;
+};
+
+/* What is quarantined stays so, for its first reason. */
+int store_quarantine_put(struct store_tx *tx, const struct store_quarantine *row,
+			 struct error *err) _must_check_;
+/* NOT_FOUND. */
+int store_quarantine_delete(struct store_tx *tx, const uint8_t digest[static STORE_DIGEST_LEN],
+			    struct error *err) _must_check_;
+/* By digest; after NULL: from the start; digest not NULL: that one alone. */
+int store_quarantine_list(struct store *store, const uint8_t *digest, const uint8_t *after,
+			  size_t limit, struct store_quarantine **ret_rows, size_t *ret_n,
+			  struct error *err) _must_check_;

@@ -15,6 +15,8 @@ static const struct field instance_fields[] = {
 	FIELD(TEXT, store_instance, boot_id),
 	FIELD(U64, store_instance, lease_ends_at_ns),
 	FIELD_OR(FIXED_OR, store_instance, lease_token_hash, has_lease_token),
+	FIELD(BYTES, store_instance, budget),
+	FIELD(BYTES, store_instance, bundle_budgets),
 	FIELD(TEXT, store_instance, bundle_name),
 	FIELD(VERSION, store_instance, bundle_version),
 	FIELD(U32, store_instance, n_programs),
@@ -28,7 +30,7 @@ static const struct field instance_fields[] = {
 	FIELD(VERSION, store_instance, previous_version),
 	FIELD(U64, store_instance, revision),
 };
-static const struct row_type instance_type = ROW_TYPE(store_instance, instance_fields, 12);
+static const struct row_type instance_type = ROW_TYPE(store_instance, instance_fields, 13);
 
 /* The fields that an update writes. */
 static const struct field update_fields[] = {

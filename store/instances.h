@@ -25,9 +25,11 @@ struct store_instance {
 	uint64_t lease_ends_at_ns; /* 0: no time limit */
 	bool has_lease_token;
 	uint8_t lease_token_hash[STORE_HASH_LEN];
-	uint32_t n_programs;   /* read only */
-	uint32_t n_links;      /* read only */
-	uint32_t n_parameters; /* read only */
+	struct store_bytes budget;	   /* bpfleet.v1.LoadBudget of its caller; opaque here */
+	struct store_bytes bundle_budgets; /* read only: bpfleet.v1.Budgets of its bundle */
+	uint32_t n_programs;		   /* read only */
+	uint32_t n_links;		   /* read only */
+	uint32_t n_parameters;		   /* read only */
 	/* All read only from here: store/versions.c writes them. */
 	uint32_t generation; /* of the version that runs; 0: the first */
 	bool has_previous;   /* a version is kept beside it: */
@@ -225,7 +227,7 @@ struct store_link {
 	uint64_t resolved_dev;
 	uint64_t resolved_inode;
 	const char *selected_by; /* id of the link with the selector; NULL or empty: none */
-	uint64_t revision; /* read only */
+	uint64_t revision;	 /* read only */
 };
 
 /* ALREADY_EXISTS (the id), NOT_FOUND (the program). */
@@ -246,7 +248,7 @@ struct store_link_filter {
 	const char *instance;
 	const char *program; /* with instance */
 	uint32_t state;
-	bool selected; /* those with selected_by, of any instance: without the others */
+	bool selected;		   /* those with selected_by, of any instance: without the others */
 	struct store_bytes target; /* data not NULL: of any instance, not with the first two */
 };
 

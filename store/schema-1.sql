@@ -31,6 +31,7 @@ CREATE TABLE bundles (
   obsoletes_major INTEGER,
   obsoletes_minor INTEGER,
   obsoletes_patch INTEGER,
+  budgets BLOB NOT NULL,
   revision INTEGER NOT NULL,
   UNIQUE (name, major, minor, patch)
 ) STRICT;
@@ -64,6 +65,15 @@ CREATE TABLE floors (
   patch INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE quarantine (
+  digest BLOB PRIMARY KEY CHECK (length(digest) = 64),
+  bundle TEXT NOT NULL,
+  at INTEGER NOT NULL CHECK (at >= 0),
+  reason TEXT NOT NULL,
+  figures TEXT NOT NULL,
+  instance TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE instances (
   id TEXT PRIMARY KEY CHECK (length(id) = 16),
   label TEXT NOT NULL,
@@ -81,6 +91,7 @@ CREATE TABLE instances (
   previous_digest BLOB REFERENCES bundles (digest),
   previous_generation INTEGER NOT NULL DEFAULT 0,
   soak_ends_at INTEGER NOT NULL DEFAULT 0 CHECK (soak_ends_at >= 0),
+  budget BLOB NOT NULL,
   revision INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX instances_label ON instances (label, owner) WHERE label <> '';
@@ -303,6 +314,12 @@ SELECT b.name || '@' || b.major || '.' || b.minor || '.' || b.patch AS bundle,
     || printf('.%09dZ', b.pushed_at % 1000000000) AS pushed_at,
   b.pushed_by
 FROM bundles b JOIN bundle_signatures s ON s.bundle = b.id;
+
+CREATE VIEW quarantined AS
+SELECT bundle, lower(hex(digest)) AS digest, reason, figures, instance,
+  strftime('%Y-%m-%dT%H:%M:%S', at / 1000000000, 'unixepoch')
+    || printf('.%09dZ', at % 1000000000) AS at
+FROM quarantine;
 
 CREATE VIEW loaded_programs AS
 SELECT p.instance, i.label, i.owner,

@@ -34,26 +34,28 @@ static void numbers_are_those_of_the_proto(void **state)
 /* Written by hand, apart from the table: for each event, what follows from NONE, LOADING, ... ('.':
  * cannot). */
 static const char *const instance_expected[INSTANCE_N_EVENTS] = {
-	[INSTANCE_EVENT_LOAD] = "L........",
-	[INSTANCE_EVENT_LOADED] = ".R.......",
-	[INSTANCE_EVENT_LOAD_FAILED] = ".N.......",
-	[INSTANCE_EVENT_REAPPLY] = ".LLLLL.LL",
-	[INSTANCE_EVENT_REAPPLY_FAILED] = ".F.......",
-	[INSTANCE_EVENT_LINKS_NONE] = "..RRR....",
-	[INSTANCE_EVENT_LINKS_GOOD] = "..AAA....",
-	[INSTANCE_EVENT_LINKS_BAD] = "..DDD....",
-	[INSTANCE_EVENT_PINS_BAD] = "..DDD....",
-	[INSTANCE_EVENT_UNLOAD] = ".UUUUUU.U",
-	[INSTANCE_EVENT_UNLOADED] = "......N..",
-	[INSTANCE_EVENT_REPLACE] = "..PPP....",
-	[INSTANCE_EVENT_REPLACED] = ".......S.",
-	[INSTANCE_EVENT_REPLACE_FAILED] = ".......R.",
-	[INSTANCE_EVENT_ROLLBACK] = "........P",
-	[INSTANCE_EVENT_ROLLED_BACK] = ".......R.",
-	[INSTANCE_EVENT_ROLLBACK_FAILED] = ".......S.",
-	[INSTANCE_EVENT_COMMIT] = "........R",
+	[INSTANCE_EVENT_LOAD] = "L.........",
+	[INSTANCE_EVENT_LOADED] = ".R........",
+	[INSTANCE_EVENT_LOAD_FAILED] = ".N........",
+	[INSTANCE_EVENT_REAPPLY] = ".LLLLL.LL.",
+	[INSTANCE_EVENT_REAPPLY_FAILED] = ".F........",
+	[INSTANCE_EVENT_LINKS_NONE] = "..RRR.....",
+	[INSTANCE_EVENT_LINKS_GOOD] = "..AAA.....",
+	[INSTANCE_EVENT_LINKS_BAD] = "..DDD.....",
+	[INSTANCE_EVENT_PINS_BAD] = "..DDD.....",
+	[INSTANCE_EVENT_OVER_BUDGET] = "..QQQ...Q.",
+	[INSTANCE_EVENT_RELEASED] = ".........D",
+	[INSTANCE_EVENT_UNLOAD] = ".UUUUUU.UU",
+	[INSTANCE_EVENT_UNLOADED] = "......N...",
+	[INSTANCE_EVENT_REPLACE] = "..PPP.....",
+	[INSTANCE_EVENT_REPLACED] = ".......S..",
+	[INSTANCE_EVENT_REPLACE_FAILED] = ".......R..",
+	[INSTANCE_EVENT_ROLLBACK] = "........P.",
+	[INSTANCE_EVENT_ROLLED_BACK] = ".......R..",
+	[INSTANCE_EVENT_ROLLBACK_FAILED] = ".......S..",
+	[INSTANCE_EVENT_COMMIT] = "........R.",
 };
-static const char instance_letters[] = "NLRADFUPS";
+static const char instance_letters[] = "NLRADFUPSQ";
 
 static const char *const link_expected[LINK_N_EVENTS] = {
 	[LINK_EVENT_ATTACH_WAITS] = "PP....",  [LINK_EVENT_ATTACHED] = "AAAAA.",

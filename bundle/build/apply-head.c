@@ -229,6 +229,22 @@ static int keep_parameters(struct yaml *yaml, yaml_node_t *node, void *context, 
 	return 0;
 }
 
+static int keep_budgets(struct yaml *yaml, yaml_node_t *node, void *context, struct error *err)
+{
+	(void)yaml;
+	(void)err;
+	((struct apply *)context)->budgets = node;
+	return 0;
+}
+
+static int keep_metrics(struct yaml *yaml, yaml_node_t *node, void *context, struct error *err)
+{
+	(void)yaml;
+	(void)err;
+	((struct apply *)context)->metrics = node;
+	return 0;
+}
+
 int apply_head(struct yaml *yaml, struct apply *apply, struct error *err)
 {
 	static const struct yaml_key keys[] = {
@@ -243,6 +259,8 @@ int apply_head(struct yaml *yaml, struct apply *apply, struct error *err)
 		{ "programs", keep_programs },
 		{ "maps", keep_maps },
 		{ "parameters", keep_parameters },
+		{ "budgets", keep_budgets },
+		{ "metrics", keep_metrics },
 	};
 	yaml_node_t *root = yaml_root(yaml);
 	int r = yaml_apply(yaml, root, keys, ARRAY_SIZE(keys), apply, err);
@@ -265,7 +283,9 @@ int apply_body(struct yaml *yaml, struct apply *apply, struct error *err)
 
 	if (r == 0)
 		r = apply_maps(yaml, apply, err);
-	return r < 0 ? r : apply_parameters(yaml, apply, err);
+	if (r == 0)
+		r = apply_parameters(yaml, apply, err);
+	return r < 0 ? r : apply_cost(yaml, apply, err);
 }
 
 const struct infer_object *apply_object(const struct apply *apply, const char *name)

@@ -29,7 +29,7 @@ struct apply {
 	size_t n_objects;
 	Bpfleet__V1__Access default_access;
 	/* Sections that speak about what the objects hold; NULL if not there. */
-	yaml_node_t *programs, *maps, *parameters;
+	yaml_node_t *programs, *maps, *parameters, *budgets, *metrics;
 	bool has_version;
 };
 
@@ -41,6 +41,7 @@ _must_check_ int apply_body(struct yaml *yaml, struct apply *apply, struct error
 /* The parts of the body, each in a file of its own. */
 _must_check_ int apply_programs(struct yaml *yaml, struct apply *apply, struct error *err);
 _must_check_ int apply_maps(struct yaml *yaml, struct apply *apply, struct error *err);
+_must_check_ int apply_cost(struct yaml *yaml, struct apply *apply, struct error *err);
 _must_check_ int apply_parameters(struct yaml *yaml, struct apply *apply, struct error *err);
 
 /* Copies the text of a node into the arena. */

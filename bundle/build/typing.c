@@ -327,3 +327,28 @@ int typing_check_merge(const struct bpf_object *object, const Bpfleet__V1__MapSp
 				   merge->path);
 	return 0;
 }
+
+int typing_check_member(const struct bpf_object *object, const Bpfleet__V1__MapSpec *map,
+			const char *path, bool is_number, struct error *err)
+{
+	const struct btf *btf = bpf_object__btf(object);
+	const char *rest = path + strcspn(path, ".");
+	uint32_t id = root_type(object, map, path);
+	const struct btf_type *type;
+	int r;
+
+	/* A plain value without BTF is a number by its size. */
+	if (id == 0 && *rest == '\0' && (path[0] == 'k' || map->value_size <= 8))
+		return 0;
+	if (id == 0)
+		return error_raise(err, ERROR_CONFIG_INVALID,
+				   "the object has no type information for '%.255s' of map '%s'",
+				   path, map->name);
+	r = descend_path(btf, map, rest, &id, err);
+	if (r < 0)
+		return r;
+	type = strip(btf, id, NULL, NULL);
+	if (is_number && (type == NULL || !(btf_is_int(type) || btf_is_any_enum(type))))
+		return error_raise(err, ERROR_CONFIG_INVALID, "'%.255s' is no number", path);
+	return 0;
+}

@@ -39,3 +39,11 @@ _must_check_ int typing_check_display(const struct bpf_object *object,
 _must_check_ int typing_check_merge(const struct bpf_object *object,
 				    const Bpfleet__V1__MapSpec *map,
 				    const Bpfleet__V1__MergeRule *merge, struct error *err);
+
+/*
+ * Checks that a path below the map's key or value exists; with is_number that an integer is there.
+ * Errors: CONFIG_INVALID.
+ */
+_must_check_ int typing_check_member(const struct bpf_object *object,
+				     const Bpfleet__V1__MapSpec *map, const char *path,
+				     bool is_number, struct error *err);

@@ -1,6 +1,7 @@
 #include "daemon/config/config.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
@@ -186,36 +187,57 @@ static int set_number(const struct config_builder *b, const struct doc_node *map
 	return node == NULL ? 0 : doc_number(b->doc, node, key, min, max, ret, err);
 }
 
-/* X(key, field, type, default, least, most) */
-#define LIMITS(X)                                                                                 \
-	X("connections", n_connections, uint32_t, 256, 1, 16384)                                  \
-	X("calls_per_connection", n_calls, uint32_t, 64, 1, 4096)                                 \
-	X("instances", n_instances, uint32_t, 1024, 1, 65536)                                     \
-	X("bundles_bytes", bundles_size_bytes, uint64_t, UINT64_C(512) << 20, UINT64_C(16) << 20, \
-	  UINT64_C(1) << 40)                                                                      \
-	X("audit_rows", n_audit_rows, uint64_t, 1000000, 1000, UINT32_MAX)                        \
-	X("workers", n_workers, uint32_t, 4, 1, 64)
+/* A number of a section of the file, and where it goes. */
+struct config_number {
+	const char *key;
+	size_t offset;
+	size_t size; /* of the field: 4 or 8 */
+	uint64_t fallback, min, max;
+};
 
-static int set_limits(const struct config_builder *b, struct error *err)
+#define NUMBER(key, field, fallback, min, max)                                               \
+	{                                                                                    \
+		key, offsetof(struct config, field), sizeof(((struct config *)NULL)->field), \
+			fallback, min, max                                                   \
+	}
+
+static const struct config_number limits[] = {
+	NUMBER("connections", limits.n_connections, 256, 1, 16384),
+	NUMBER("calls_per_connection", limits.n_calls, 64, 1, 4096),
+	NUMBER("instances", limits.n_instances, 1024, 1, 65536),
+	NUMBER("bundles_bytes", limits.bundles_size_bytes, UINT64_C(512) << 20, UINT64_C(16) << 20,
+	       UINT64_C(1) << 40),
+	NUMBER("audit_rows", limits.n_audit_rows, 1000000, 1000, UINT32_MAX),
+	NUMBER("workers", limits.n_workers, 4, 1, 64),
+};
+
+static const struct config_number statistics[] = {
+	NUMBER("window_ms", statistics.window_ms, 1000, 100, 60000),
+	NUMBER("every_s", statistics.every_s, 30, 0, 86400),
+};
+
+static int set_numbers(const struct config_builder *b, const char *section,
+		       const struct config_number *numbers, size_t n, struct error *err)
 {
-	static const char *const known[] = {
-#define X(key, field, type, fallback, min, max) key,
-		LIMITS(X)
-#undef X
-	};
-	const struct doc_node *map = doc_get(b->doc->root, "limits");
+	const struct doc_node *map = doc_get(b->doc->root, section);
+	const char *known[8];
 	uint64_t value;
 	int r = 0;
 
+	for (size_t i = 0; i < n; i++)
+		known[i] = numbers[i].key;
 	if (map != NULL)
-		r = doc_check_keys(b->doc, map, known, ARRAY_SIZE(known), err);
-#define X(key, field, type, fallback, min, max)                               \
-	if (r == 0) {                                                         \
-		r = set_number(b, map, key, fallback, min, max, &value, err); \
-		b->config->limits.field = (type)value;                        \
+		r = doc_check_keys(b->doc, map, known, n, err);
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		char *field = (char *)b->config + numbers[i].offset;
+
+		r = set_number(b, map, numbers[i].key, numbers[i].fallback, numbers[i].min,
+			       numbers[i].max, &value, err);
+		if (numbers[i].size == sizeof(uint64_t))
+			memcpy(field, &value, sizeof(value));
+		else
+			memcpy(field, &(uint32_t){ (uint32_t)value }, sizeof(uint32_t));
 	}
-	LIMITS(X)
-#undef X
 	return r;
 }
 
@@ -288,9 +310,9 @@ static int set_labels(const struct config_builder *b, struct error *err)
 int config_from_doc(const struct doc *doc, const char *path, struct config **ret, struct error *err)
 {
 	static const char *const known[] = {
-		"state_dir", "run_dir",	  "bpffs_dir",	 "socket",	"fd_socket", "core_uid",
-		"core_gid",  "front_uid", "front_gid",	 "libexec_dir", "policy",    "trust",
-		"limits",    "log_level", "socket_mode", "labels",
+		"state_dir", "run_dir",	  "bpffs_dir",	 "socket",	"fd_socket",  "core_uid",
+		"core_gid",  "front_uid", "front_gid",	 "libexec_dir", "policy",     "trust",
+		"limits",    "log_level", "socket_mode", "labels",	"statistics",
 	};
 	_cleanup_(config_freep) struct config *c = calloc(1, sizeof(*c));
 	struct config_builder b = { .doc = doc, .path = path, .config = c };
@@ -314,7 +336,9 @@ int config_from_doc(const struct doc *doc, const char *path, struct config **ret
 	if (r == 0)
 		r = set_socket_mode(&b, err);
 	if (r == 0)
-		r = set_limits(&b, err);
+		r = set_numbers(&b, "limits", limits, ARRAY_SIZE(limits), err);
+	if (r == 0)
+		r = set_numbers(&b, "statistics", statistics, ARRAY_SIZE(statistics), err);
 	if (r == 0)
 		r = set_log_level(&b, err);
 	if (r == 0)

@@ -35,6 +35,13 @@ struct config_label {
 	size_t n_values;
 };
 
+/* When the kernel counts runs of programs, under `statistics:`. */
+struct config_statistics {
+	uint32_t window_ms; /* 1000 */
+	uint32_t
+		every_s; /* 30; 0: never by itself, so that nothing but memory is held to budgets */
+};
+
 /* All strings are set, absolute paths without a slash at the end. */
 struct config {
 	char *state_dir;    /* /var/lib/bpfleet; core's uid, 0700 */
@@ -54,6 +61,7 @@ struct config {
 	struct config_limits limits;
 	struct config_label *labels;
 	size_t n_labels;
+	struct config_statistics statistics;
 };
 
 /*

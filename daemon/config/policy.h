@@ -29,7 +29,8 @@ struct doc;
 	X(RUN, "run")         \
 	X(NETNS, "netns")     \
 	X(AUDIT, "audit")     \
-	X(GC, "gc")
+	X(GC, "gc")           \
+	X(QUARANTINE, "quarantine")
 
 enum policy_verb {
 #define X(name, text) POLICY_VERB_##name,

@@ -48,6 +48,8 @@ static void what_is_not_given_has_its_default(void **state)
 	assert_int_equal(c->core_uid, 60001);
 	assert_int_equal(c->front_gid, 60003);
 	assert_int_equal(c->limits.n_connections, 256);
+	assert_int_equal(c->statistics.window_ms, 1000);
+	assert_int_equal(c->statistics.every_s, 30);
 	assert_int_equal(c->limits.bundles_size_bytes, 512u << 20);
 }
 
@@ -59,7 +61,8 @@ static void what_is_given_is_taken(void **state)
 	(void)state;
 	assert_int_equal(read_text(IDS "state_dir: /a/b///\nrun_dir: /r\nsocket: /s\n"
 				       "socket_mode: 0660\nlog_level: debug\npolicy: /p\n"
-				       "limits: {workers: 2, audit_rows: 5000}\n",
+				       "limits: {workers: 2, audit_rows: 5000}\n"
+				       "statistics: {every_s: 0}\n",
 				   &c, &err),
 			 0);
 	assert_string_equal(c->state_dir, "/a/b");
@@ -71,6 +74,8 @@ static void what_is_given_is_taken(void **state)
 	assert_int_equal(c->limits.n_workers, 2);
 	assert_int_equal(c->limits.n_audit_rows, 5000);
 	assert_int_equal(c->limits.n_calls, 64);
+	assert_int_equal(c->statistics.every_s, 0);
+	assert_int_equal(c->statistics.window_ms, 1000);
 }
 
 static void names_of_users_and_groups_are_looked_up(void **state)

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/kernel/maps.h"
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/state.pb-c.h"
@@ -332,6 +333,11 @@ int apply_load(struct apply *apply, struct error *err)
 	};
 	int r = kernel_load(&options, &apply->object, err);
 
+	if (r >= 0) {
+		r = budget_check_memory(apply->object, apply->max_memory_bytes, err);
+		if (r < 0)
+			kernel_object_free(apply->object);
+	}
 	if (r < 0)
 		apply->object = NULL;
 	else if (!apply->validate_only)

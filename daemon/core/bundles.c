@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "daemon/config/config.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/convert.h"
 #include "daemon/core/jobs.h"
 #include "daemon/core/methods.h"
@@ -214,6 +215,8 @@ static int push_store(struct push *push, struct error *err)
 	if (store_bundle_get_digest(core->store, row.digest, &same, &absent) >= 0)
 		return push_again(push, err);
 	r = check_space(core, push->file.size, err);
+	if (r >= 0 && manifest->budgets != NULL)
+		r = budget_pack(&manifest->budgets->base, request->arena, &row.budgets, err);
 	if (r >= 0)
 		r = signature_rows(push, signatures, err);
 	if (r >= 0)

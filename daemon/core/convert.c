@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "bundle/format.h"
 #include "bundle/name.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/core.h"
 #include "daemon/core/state.pb-c.h"
 #include "daemon/core/trusted.h"
@@ -170,6 +171,7 @@ int convert_instance(struct core *core, struct arena *arena, const struct store_
 	message->lease_ends_at_ns = row->lease_ends_at_ns;
 	message->revision = row->revision;
 	message->generation = row->generation;
+	message->budget = budget_of(row, arena);
 	r = convert_bytes(arena, row->digest, BUNDLE_DIGEST_LEN, &message->digest, err);
 	if (r >= 0 && row->has_previous) {
 		message->previous_bundle =

@@ -23,6 +23,7 @@
 #include "daemon/core/reconcile.h"
 #include "daemon/core/request.h"
 #include "daemon/core/session.h"
+#include "daemon/core/statistics.h"
 #include "daemon/core/supervisor_link.h"
 #include "daemon/core/trusted.h"
 #include "daemon/ipc/channel.h"
@@ -465,6 +466,8 @@ int core_start(struct core *core, const struct core_options *options, struct err
 		r = observe_new(core, &core->observe, err);
 	if (r >= 0)
 		r = take_front(core, options->front_fd, err);
+	if (r >= 0)
+		r = statistics_new(core, &core->statistics, err);
 	if (r < 0)
 		return r;
 	loop_set_timer(core->loop, &core->chores, clock_monotonic_ns() + CHORES_NS);
@@ -483,6 +486,7 @@ void core_done(struct core *core)
 	if (core->supervisor != NULL)
 		supervisor_link_stop(core->supervisor);
 	jobs_free(core->jobs);
+	statistics_free(core->statistics);
 	if (core->loop != NULL)
 		lose_front(core);
 	observe_free(core->observe);

@@ -25,6 +25,7 @@ struct request;
 struct select_wait;
 struct session;
 struct sessions;
+struct statistics;
 struct supervisor_link;
 struct ticket;
 struct trusted_bundles;
@@ -62,6 +63,7 @@ struct core {
 
 	struct held_instance *held; /* leases: their fds are the only references */
 	struct ticket *tickets;
+	struct statistics *statistics;
 	struct select_wait *select_waits; /* replies that wait for selected links */
 	struct loop_timer chores;	  /* audit minutes, old answers, checkpoints */
 	struct loop_timer retry;	  /* instances and links that wait for something */

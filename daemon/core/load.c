@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "daemon/config/config.h"
 #include "daemon/core/apply.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/convert.h"
 #include "daemon/core/journal.h"
 #include "daemon/core/lease.h"
@@ -38,6 +39,7 @@ struct load {
 	struct trusted_bundle *bundle;
 	struct error err;
 	struct apply *apply;
+	struct store_bytes budget; /* in the request's arena */
 	uint64_t op;
 	bool counted;	     /* in core->n_loading */
 	size_t verify_bytes; /* in core->verify_bytes */
@@ -171,7 +173,13 @@ static int make_apply(struct load *load, struct error *err)
 	}
 	load->apply->validate_only = message->validate_only;
 	load->apply->lease = message->durability == BPFLEET__V1__DURABILITY__DURABILITY_LEASE;
-	r = apply_set_parameters(load->apply, n, names, values, err);
+	r = budget_check(message->budget, load->apply->lease, err);
+	if (r >= 0 && message->budget != NULL)
+		r = budget_pack(&message->budget->base, load->request->arena, &load->budget, err);
+	load->apply->max_memory_bytes =
+		budget_max_memory(load->bundle->bundle->manifest->budgets, &load->budget);
+	if (r >= 0)
+		r = apply_set_parameters(load->apply, n, names, values, err);
 	if (r >= 0 && message->attach_defaults)
 		r = plan_default_hooks(load->apply, err);
 	return r;
@@ -251,6 +259,7 @@ static int insert_instance(struct load *load, struct store_tx *tx, struct error 
 		.boot_id = request->core->boot_id,
 		.lease_ends_at_ns = load->lease_ends_at_ns,
 		.has_lease_token = load->apply->lease,
+		.budget = load->budget,
 	};
 
 	if (parameters == NULL)
@@ -539,6 +548,8 @@ static int begin(struct load *load, struct error *err)
 		r = rules_check_expiry(load->bundle->bundle->manifest, err);
 	if (r >= 0)
 		r = rules_check_floor(request->core, load->bundle->bundle->manifest, err);
+	if (r >= 0)
+		r = quarantine_check(request->core, load->digest.bytes, err);
 	if (r >= 0)
 		r = make_apply(load, err);
 	if (r < 0)

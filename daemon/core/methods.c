@@ -57,6 +57,11 @@ static const struct method methods[] = {
 	READS("OpenMap", "read", open_map, serve_open_map, 1 * MIB),
 	CHANGES("RunProgram", "run", run_program, RunProgram, serve_run_program, 512 * KIB),
 	READS("GetStatus", "view", get_status, serve_get_status, 256 * KIB),
+	READS("GetStatistics", "view", get_statistics, serve_get_statistics, 64 * MIB),
+	READS("StreamStatistics", "view", stream_statistics, serve_stream_statistics, 64 * MIB),
+	READS("ListQuarantine", "view", list_quarantine, serve_list_quarantine, 4 * MIB),
+	CHANGES("ReleaseQuarantine", "quarantine", release_quarantine, ReleaseQuarantine,
+		serve_release_quarantine, 64 * KIB),
 	READS("QueryAudit", "audit", query_audit, serve_query_audit, 16 * MIB),
 	{
 		.name = "CollectGarbage",

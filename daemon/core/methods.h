@@ -45,6 +45,11 @@ METHOD_SERVE(serve_pop_map);
 /* calls.c */
 METHOD_SERVE(serve_run_program);
 METHOD_SERVE(serve_grant_iterator);
+/* statistics.c, quarantine.c */
+METHOD_SERVE(serve_get_statistics);
+METHOD_SERVE(serve_stream_statistics);
+METHOD_SERVE(serve_list_quarantine);
+METHOD_SERVE(serve_release_quarantine);
 /* status.c */
 METHOD_SERVE(serve_get_status);
 METHOD_SERVE(serve_query_audit);

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "daemon/core/apply.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/links.h"
 #include "daemon/core/reconcile-private.h"
 #include "daemon/core/request.h"
@@ -22,6 +23,7 @@ struct reapply {
 	struct trust_ref *trust;
 	struct stored_file file;
 	struct digest digest;
+	uint64_t max_memory_bytes;
 	struct removal removal; /* of what is left */
 	struct trusted_bundle *bundle;
 	struct apply *apply;
@@ -259,12 +261,15 @@ static int begin(struct reapply *reapply, struct error *err)
 	int r;
 
 	r = trusted_bundle_check(reapply->core->bundles, reapply->bundle, err);
+	if (r >= 0)
+		r = quarantine_check(reapply->core, reapply->digest.bytes, err);
 	if (r < 0)
 		return r;
 	reapply->apply = apply_new(reapply->core, reapply->bundle, reapply->id);
 	if (reapply->apply == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "plan an instance");
 	reapply->apply->links_may_wait = true;
+	reapply->apply->max_memory_bytes = reapply->max_memory_bytes;
 	r = store_instance_generation(reapply->core->store, reapply->id,
 				      &reapply->apply->generation, err);
 	if (r >= 0)
@@ -321,6 +326,14 @@ static int mark_loading(struct core *core, const char *id, struct error *err)
 	return r < 0 ? r : store_tx_commit(&tx, err);
 }
 
+static uint64_t max_memory_of(const struct store_instance *row)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(BUDGET_ARENA);
+	const Bpfleet__V1__LoadBudget *budget = budget_of(row, arena);
+
+	return budget == NULL ? 0 : budget->budgets->max_memory_bytes;
+}
+
 int reapply_begin(struct core *core, const struct store_instance *row, struct error *err)
 {
 	_cleanup_(reapply_freep) struct reapply *reapply = calloc(1, sizeof(*reapply));
@@ -336,6 +349,7 @@ int reapply_begin(struct core *core, const struct store_instance *row, struct er
 	reapply->core = core;
 	(void)snprintf(reapply->id, sizeof(reapply->id), "%s", row->id);
 	memcpy(reapply->digest.bytes, row->digest, BUNDLE_DIGEST_LEN);
+	reapply->max_memory_bytes = max_memory_of(row);
 	r = store_bundle_get_digest(core->store, row->digest, &bundle, err);
 	if (r >= 0)
 		r = mark_loading(core, row->id, err);

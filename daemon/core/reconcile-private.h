@@ -15,6 +15,9 @@ _must_check_ int reconcile_remove_instance(struct core *core, const char *id, co
 _must_check_ int reconcile_audit(struct store_tx *tx, const char *identity, const char *verb,
 				 const char *object, const char *detail, struct error *err);
 
+/* reconcile.c: makes the kernel hold what the row says. */
+_must_check_ int reconcile_instance(struct core *core, const struct store_instance *row,
+				    struct error *err);
 /* reapply.c: loads an instance again, beside requests. Errors: INSTANCE_BUSY, those of the store.
  */
 _must_check_ int reapply_begin(struct core *core, const struct store_instance *row,

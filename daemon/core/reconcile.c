@@ -201,7 +201,7 @@ static int end(struct core *core, const struct store_instance *row, const char *
 	return r < 0 ? r : store_tx_commit(&tx, err);
 }
 
-static int settle_instance(struct core *core, const struct store_instance *row, struct error *err)
+int reconcile_instance(struct core *core, const struct store_instance *row, struct error *err)
 {
 	bool same_boot = strcmp(row->boot_id, core->boot_id) == 0;
 	int r;
@@ -212,6 +212,8 @@ static int settle_instance(struct core *core, const struct store_instance *row, 
 		return end(core, row, "boot_end", "the host has rebooted", err);
 	if (row->state == INSTANCE_UNLOADING)
 		return end(core, row, "unload", "finished after a restart", err);
+	if (row->state == INSTANCE_QUARANTINED)
+		return 0;
 	if (core->held_by_owner)
 		return hold(core, row, err);
 	r = same_boot ? parts_are_there(core, row->id, row->generation, err) : 0;
@@ -242,7 +244,7 @@ static int settle_instances(struct core *core, struct error *err)
 		for (size_t i = 0; i < n; i++) {
 			struct error cause = { 0 };
 
-			if (settle_instance(core, &rows[i], &cause) < 0)
+			if (reconcile_instance(core, &rows[i], &cause) < 0)
 				log_error(LOG_LEVEL_ERROR, &cause, "settle instance %s",
 					  rows[i].id);
 		}

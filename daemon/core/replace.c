@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "daemon/core/apply.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/convert.h"
 #include "daemon/core/journal.h"
 #include "daemon/core/kernel/pins.h"
@@ -466,6 +467,8 @@ static int plan(struct replace *replace, struct error *err)
 	replace->apply->generation = replace->before->generation + 1;
 	replace->apply->validate_only = message->validate_only;
 	replace->apply->chooser = &replace->maps.chooser;
+	replace->apply->max_memory_bytes =
+		budget_max_memory(manifest_of(replace)->budgets, &replace->before->budget);
 	replace->version.from_generation = replace->before->generation;
 	replace->version.to_generation = replace->apply->generation;
 	return plan_parameters(replace, err);
@@ -482,6 +485,8 @@ static int begin(struct replace *replace, struct error *err)
 		r = rules_check_expiry(manifest_of(replace), err);
 	if (r >= 0)
 		r = rules_check_floor(core, manifest_of(replace), err);
+	if (r >= 0)
+		r = quarantine_check(core, replace->digest.bytes, err);
 	if (r >= 0)
 		r = busy_enter(core, replace->before->id, true, err);
 	if (r < 0)

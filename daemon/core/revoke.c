@@ -1,19 +1,25 @@
 /*
  * Trust taken back: instances of a revoked bundle leave the kernel at once; their rows stay, so
- * that the host's owner sees what ran, and so that a revocation taken back applies them again.
+ * that the host's owner sees what ran, and so that a revocation taken back applies them again. And
+ * quarantine: an instance that is over its budget leaves its hooks; its maps can still be read.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/links.h"
 #include "daemon/core/reconcile-private.h"
 #include "daemon/core/request.h"
 #include "daemon/core/trusted.h"
 #include "daemon/core/unload.h"
+#include "store/bundles.h"
 
+#define FIGURES_MAX 320
 #define REASON "BUNDLE_REVOKED: this host's trust file revokes the bundle"
 
 bool reconcile_is_revoked(struct core *core, const uint8_t digest[static STORE_DIGEST_LEN])
@@ -31,6 +37,9 @@ struct revoke {
 	struct job job;
 	struct core *core;
 	char owner[32];
+	char figures[FIGURES_MAX]; /* of a quarantine; empty: the bundle is revoked */
+	uint8_t digest[STORE_DIGEST_LEN];
+	char bundle[NAME_RESOURCE_MAX + 1];
 	struct removal removal;
 	int r;
 	struct error err;
@@ -43,21 +52,44 @@ static void revoke_work(struct job *job)
 	revoke->r = removal_run(&revoke->removal, &revoke->err);
 }
 
+static int put_quarantine(struct store_tx *tx, const struct revoke *revoke, const char *object,
+			  struct error *err)
+{
+	struct store_quarantine row = {
+		.bundle = revoke->bundle,
+		.at_ns = clock_realtime_ns(),
+		.reason = error_info(ERROR_BUDGET_EXCEEDED)->reason,
+		.figures = revoke->figures,
+		.instance = object,
+	};
+
+	memcpy(row.digest, revoke->digest, sizeof(row.digest));
+	return store_quarantine_put(tx, &row, err);
+}
+
 static int record(struct revoke *revoke, struct error *err)
 {
 	struct core *core = revoke->core;
+	const bool quarantine = revoke->figures[0] != '\0';
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
-	char object[64];
+	char object[64], reason[FIGURES_MAX + 32] = REASON;
 	int r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
 
 	(void)snprintf(object, sizeof(object), "instances/%s", revoke->removal.instance);
+	if (quarantine)
+		(void)snprintf(reason, sizeof(reason), "%s: %s",
+			       error_info(ERROR_BUDGET_EXCEEDED)->reason, revoke->figures);
 	if (r >= 0)
-		r = links_set_all(core, &tx, revoke->removal.instance, LINK_DETACHED, REASON, err);
+		r = links_set_all(core, &tx, revoke->removal.instance, LINK_DETACHED, reason, err);
 	if (r >= 0)
-		r = store_instance_set_state(&tx, revoke->removal.instance, INSTANCE_FAILED, REASON,
-					     err);
+		r = store_instance_set_state(&tx, revoke->removal.instance,
+					     quarantine ? INSTANCE_QUARANTINED : INSTANCE_FAILED,
+					     reason, err);
+	if (r >= 0 && quarantine)
+		r = put_quarantine(&tx, revoke, object, err);
 	if (r >= 0)
-		r = reconcile_audit(&tx, revoke->owner, "revoke", object, "", err);
+		r = reconcile_audit(&tx, revoke->owner, quarantine ? "quarantine" : "revoke",
+				    object, revoke->figures, err);
 	return r < 0 ? r : store_tx_commit(&tx, err);
 }
 
@@ -73,29 +105,34 @@ static void revoke_done(struct job *job)
 		log_error(LOG_LEVEL_ERROR, &revoke->err, "revoke instance %s",
 			  revoke->removal.instance);
 	else
-		log_warning("instance %s is detached: its bundle is revoked",
-			    revoke->removal.instance);
+		log_warning("instance %s is detached: its bundle is %s%s", revoke->removal.instance,
+			    revoke->figures[0] != '\0' ? "over its budget: " : "revoked",
+			    revoke->figures);
 	busy_leave(core, revoke->removal.instance);
-	core_notice_ended_instance(core, revoke->removal.instance);
+	if (!revoke->removal.keep_parts)
+		core_notice_ended_instance(core, revoke->removal.instance);
+	core_notice(core);
 	removal_done(&revoke->removal);
 	free(revoke);
 }
 
-int revoke_begin(struct core *core, const struct store_instance *row, struct error *err)
+/* Takes the instance out of the kernel, or with figures off its hooks. */
+static int expel(struct core *core, const struct store_instance *row, const char *figures,
+		 struct error *err)
 {
-	struct held_instance *held = held_find(core, row->id);
-	struct revoke *revoke;
+	struct revoke *revoke = calloc(1, sizeof(*revoke));
 	int r;
 
-	if (held != NULL) {
-		unload_lease(core, row->id, "its bundle is revoked", &held->grace);
-		return 0;
-	}
-	revoke = calloc(1, sizeof(*revoke));
 	if (revoke == NULL)
-		return error_raise(err, ERROR_OUT_OF_MEMORY, "revoke an instance");
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "expel an instance");
 	revoke->core = core;
 	(void)snprintf(revoke->owner, sizeof(revoke->owner), "%s", row->owner);
+	(void)snprintf(revoke->figures, sizeof(revoke->figures), "%s", figures);
+	memcpy(revoke->digest, row->digest, sizeof(revoke->digest));
+	resource_format_bundle(row->bundle_name,
+			       &(struct version){ row->bundle_version[0], row->bundle_version[1],
+						  row->bundle_version[2] },
+			       revoke->bundle);
 	r = busy_enter(core, row->id, true, err);
 	if (r >= 0) {
 		r = removal_init(core, row->id, &revoke->removal, err);
@@ -108,7 +145,67 @@ int revoke_begin(struct core *core, const struct store_instance *row, struct err
 		free(revoke);
 		return r;
 	}
+	revoke->removal.keep_parts = figures[0] != '\0';
 	revoke->job = (struct job){ .work = revoke_work, .done = revoke_done };
 	jobs_submit_urgent(core->jobs, &revoke->job);
 	return 0;
+}
+
+int revoke_begin(struct core *core, const struct store_instance *row, struct error *err)
+{
+	struct held_instance *held = held_find(core, row->id);
+
+	if (held == NULL)
+		return expel(core, row, "", err);
+	unload_lease(core, row->id, "its bundle is revoked", &held->grace);
+	return 0;
+}
+
+/* A lease that is over its budget ends; what is kept of it is that its bundle is quarantined. */
+static int expel_lease(struct core *core, const struct store_instance *row, const char *figures,
+		       struct held_instance *held, struct error *err)
+{
+	_cleanup_store_tx_ struct store_tx tx = { 0 };
+	struct revoke revoke = { 0 };
+	char object[64];
+	int r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
+
+	(void)snprintf(object, sizeof(object), "instances/%s", row->id);
+	(void)snprintf(revoke.figures, sizeof(revoke.figures), "%s", figures);
+	memcpy(revoke.digest, row->digest, sizeof(revoke.digest));
+	resource_format_bundle(row->bundle_name,
+			       &(struct version){ row->bundle_version[0], row->bundle_version[1],
+						  row->bundle_version[2] },
+			       revoke.bundle);
+	if (r >= 0)
+		r = put_quarantine(&tx, &revoke, object, err);
+	if (r >= 0)
+		r = reconcile_audit(&tx, row->owner, "quarantine", object, figures, err);
+	if (r >= 0)
+		r = store_tx_commit(&tx, err);
+	if (r >= 0)
+		unload_lease(core, row->id, "it is over its budget", &held->grace);
+	return r;
+}
+
+void quarantine_begin(struct core *core, const struct store_instance *row,
+		      const Bpfleet__V1__Budgets *budgets, const struct budget_figures *figures,
+		      uint32_t n_windows)
+{
+	struct held_instance *held = held_find(core, row->id);
+	char text[FIGURES_MAX];
+	struct error err = { 0 };
+	int r;
+
+	(void)snprintf(text, sizeof(text),
+		       "in %u windows, the last of %" PRIu64 " ms: '%s' took %" PRIu64
+		       " ns a run (max_ns_per_run %" PRIu64 "), all programs %" PRIu64
+		       " ppm of a CPU (max_cpu_ppm %u)",
+		       n_windows, figures->window_ns / NS_PER_MS,
+		       figures->program == NULL ? "" : figures->program, figures->ns_per_run,
+		       budgets->max_ns_per_run, figures->cpu_ppm, budgets->max_cpu_ppm);
+	r = held != NULL ? expel_lease(core, row, text, held, &err) : expel(core, row, text, &err);
+	/* The next window finds it over its budget again. */
+	if (r < 0)
+		log_error(LOG_LEVEL_WARNING, &err, "quarantine instance %s", row->id);
 }

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/convert.h"
 #include "daemon/core/journal.h"
 #include "daemon/core/kernel/pins.h"
@@ -425,6 +426,8 @@ static int plan_rollback(struct ending *ending, struct error *err)
 	int r = store_previous_program_list(ending->core->store, id, ROWS_MAX, &kept.programs,
 					    &kept.n_programs, err);
 
+	if (r >= 0)
+		r = quarantine_check(ending->core, ending->before->previous_digest, err);
 	if (r >= 0)
 		r = store_previous_map_list(ending->core->store, id, ROWS_MAX, &kept.maps,
 					    &kept.n_maps, err);

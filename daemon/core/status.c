@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "base/version.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/convert.h"
 #include "daemon/core/garbage.h"
 #include "daemon/core/methods.h"
@@ -14,6 +15,8 @@
 
 static char *const features[] = { (char *)"attach_defaults", (char *)"durable_maps",
 				  (char *)"leases", (char *)"open_map", (char *)"watch" };
+
+#define QUARANTINE_ALARMS_MAX 8
 
 static int fill_hooks(struct request *request, Bpfleet__V1__GetStatusResponse *response,
 		      struct error *err)
@@ -38,9 +41,15 @@ static int fill_hooks(struct request *request, Bpfleet__V1__GetStatusResponse *r
 static int fill_alarms(struct request *request, Bpfleet__V1__GetStatusResponse *response,
 		       struct error *err)
 {
+	_cleanup_free_ struct store_quarantine *rows = NULL;
 	const struct core *core = request->core;
+	size_t n = 0;
+	int r = store_quarantine_list(core->store, NULL, NULL, QUARANTINE_ALARMS_MAX, &rows, &n,
+				      err);
 
-	response->alarms = arena_alloc(request->arena, 3 * sizeof(*response->alarms));
+	if (r < 0)
+		return r;
+	response->alarms = arena_alloc(request->arena, (3 + n) * sizeof(*response->alarms));
 	if (response->alarms == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "tell the status");
 	if (core->audit_alarm[0] != '\0')
@@ -51,7 +60,32 @@ static int fill_alarms(struct request *request, Bpfleet__V1__GetStatusResponse *
 		response->alarms[response->n_alarms++] =
 			(char *)"held by this host's owner: nothing is applied until "
 				"`bpfleetd --resume` and a restart";
+	for (size_t i = 0; i < n; i++) {
+		char *alarm =
+			arena_printf(request->arena,
+				     "%s is quarantined: %s; `bpfleet quarantine release` lets "
+				     "it run again",
+				     rows[i].bundle, rows[i].figures);
+
+		if (alarm == NULL)
+			return error_raise(err, ERROR_OUT_OF_MEMORY, "tell the status");
+		if (quarantine_may_view(request, &rows[i]))
+			response->alarms[response->n_alarms++] = alarm;
+	}
 	return 0;
+}
+
+static int fill_audit_time(struct request *request, Bpfleet__V1__GetStatusResponse *response,
+			   struct error *err)
+{
+	const struct store_audit_filter newest = { .newest_first = true };
+	_cleanup_free_ struct store_audit *rows = NULL;
+	size_t n = 0;
+	int r = store_audit_list(request->core->store, &newest, 0, 1, &rows, &n, err);
+
+	if (r >= 0 && n > 0)
+		response->audit_at_ns = rows[0].at_ns;
+	return r;
 }
 
 int serve_get_status(struct request *request, ProtobufCMessage **ret_response, struct error *err)
@@ -94,7 +128,9 @@ int serve_get_status(struct request *request, ProtobufCMessage **ret_response, s
 	    response->caller == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "tell the status");
 	store_audit_head(core->store, &response->audit_sequence, head);
-	r = convert_bytes(request->arena, head, sizeof(head), &response->audit_head, err);
+	r = fill_audit_time(request, response, err);
+	if (r >= 0)
+		r = convert_bytes(request->arena, head, sizeof(head), &response->audit_head, err);
 	if (r >= 0 && request_may_view(request, NULL, NULL))
 		r = garbage_count(core, &response->n_orphan_pins, err);
 	if (r >= 0)

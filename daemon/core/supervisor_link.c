@@ -185,6 +185,25 @@ static int ask(struct supervisor_link *link, struct supervisor_message *message,
 	return 0;
 }
 
+int supervisor_stats_on(struct supervisor_link *link, uint32_t window_ms, int *ret_fd,
+			struct error *err)
+{
+	struct supervisor_message message = { .type = SUPERVISOR_STATS_ON, .window_ms = window_ms };
+	struct question question = { .fd = -1 };
+	int r;
+
+	(void)pthread_mutex_lock(&link->lock);
+	r = ask(link, &message, &question);
+	(void)pthread_mutex_unlock(&link->lock);
+	if (r >= 0 && question.fd < 0)
+		r = question.status < 0 ? question.status : -EPROTO;
+	if (r < 0)
+		return error_raise_errno(err, ERROR_UNAVAILABLE, -r,
+					 "ask the supervisor to let the kernel count runs");
+	*ret_fd = question.fd;
+	return 0;
+}
+
 int supervisor_tracepoint_id(struct supervisor_link *link, const char *category, const char *name,
 			     uint32_t *ret, struct error *err)
 {

@@ -37,6 +37,12 @@ void supervisor_restart_front(struct supervisor_link *link);
 /* A new fd of the list of functions that ftrace can trace; not from the main thread. Errors:
  * KERNEL_UNSUPPORTED, UNAVAILABLE. */
 _must_check_ int supervisor_traceable(struct supervisor_link *link, int *ret_fd, struct error *err);
+
+/* Lets the kernel count runs and their time until *ret_fd, the caller's, is closed; window_ms says
+ * how long that is meant to be. Not from the main thread. Errors: UNAVAILABLE. */
+_must_check_ int supervisor_stats_on(struct supervisor_link *link, uint32_t window_ms, int *ret_fd,
+				     struct error *err);
+
 /* The kernel's id of a classic tracepoint; not from the main thread. Errors: TARGET_NOT_FOUND,
  * INVALID_HOOK, UNAVAILABLE. */
 _must_check_ int supervisor_tracepoint_id(struct supervisor_link *link, const char *category,

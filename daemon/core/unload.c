@@ -59,7 +59,7 @@ int removal_run(struct removal *removal, struct error *err)
 		}
 	}
 	core_step("unload.links_detached");
-	if (result >= 0)
+	if (result >= 0 && !removal->keep_parts)
 		result = kernel_pins_remove_instance(removal->pins, removal->instance, &first);
 	core_step("unload.unpinned");
 	if (result < 0)

@@ -11,6 +11,7 @@ struct removal {
 	char instance[17];
 	struct link_removal *links;
 	size_t n_links;
+	bool keep_parts; /* only the links go */
 };
 
 /* Collects the instance's links. Errors: those of the store, OUT_OF_MEMORY. */

@@ -7,6 +7,7 @@
 #include "daemon/front/mapcall.h"
 #include "daemon/front/mapwrite.h"
 #include "daemon/front/push.h"
+#include "daemon/front/statistics.h"
 #include "daemon/front/watch.h"
 #include "rpc/server.h"
 
@@ -81,6 +82,10 @@ static const struct rpc_method methods[] = {
 	FORWARD("RunProgram", .max_message_bytes = 128 * 1024),
 	FORWARD("GetStatus"),
 	FORWARD("QueryAudit"),
+	UNARY("GetStatistics", get_statistics_on_call),
+	SERVER_STREAM("StreamStatistics", statistics),
+	FORWARD("ListQuarantine"),
+	FORWARD("ReleaseQuarantine"),
 	UNARY("CollectGarbage", garbage_on_call),
 };
 

@@ -1,6 +1,7 @@
 /* What the kernel says of itself and of objects that it already holds. */
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -64,10 +65,28 @@ int kernel_program_info(int program_fd, struct kernel_program_info *ret, struct 
 		.id = info.id,
 		.type = info.type,
 		.verified_insns = info.verified_insns,
+		.n_runs = info.run_cnt,
+		.run_time_ns = info.run_time_ns,
+		.n_recursion_misses = info.recursion_misses,
 	};
 	memcpy(ret->tag, info.tag, sizeof(ret->tag));
 	memcpy(ret->name, info.name, sizeof(ret->name) - 1);
 	return 0;
+}
+
+int kernel_memory(int fd, uint64_t *ret_bytes, struct error *err)
+{
+	char path[48], line[128];
+	_cleanup_fclose_ FILE *file = NULL;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = fopen(path, "re");
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+		if (sscanf(line, "memlock: %" SCNu64, ret_bytes) == 1)
+			return 0;
+	}
+	return error_raise_errno(err, ERROR_KERNEL_REFUSED, file == NULL ? errno : ENODATA,
+				 "read %s", path);
 }
 
 int kernel_map_info(int map_fd, struct kernel_map_info *ret, struct error *err)

@@ -143,6 +143,9 @@ struct kernel_program_info {
 	uint32_t type;
 	uint8_t tag[KERNEL_TAG_LEN];
 	uint32_t verified_insns; /* 0 before Linux 5.16 */
+	/* Of the times at which the kernel counted (BPF_ENABLE_STATS). */
+	uint64_t n_runs, run_time_ns;
+	uint64_t n_recursion_misses;
 	char name[16];
 };
 
@@ -160,4 +163,6 @@ struct kernel_map_info {
 /* Errors: KERNEL_REFUSED. */
 _must_check_ int kernel_program_info(int program_fd, struct kernel_program_info *ret,
 				     struct error *err);
+/* What the kernel charges for a program or a map: `memlock` of its fdinfo. Errors: KERNEL_REFUSED. */
+_must_check_ int kernel_memory(int fd, uint64_t *ret_bytes, struct error *err);
 _must_check_ int kernel_map_info(int map_fd, struct kernel_map_info *ret, struct error *err);
