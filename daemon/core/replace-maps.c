@@ -248,7 +248,12 @@ int replace_maps_finish(struct replace_maps *maps, struct kernel_object *object,
 bool replace_maps_changed(const struct replace_maps *maps)
 {
 	for (size_t i = 0; i < maps->n_maps; i++) {
-		if (maps->maps[i].outcome != BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_KEPT)
+		const struct replace_map *map = &maps->maps[i];
+
+		/* Constants that nobody reads are new in every version. */
+		if (map->outcome != BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_KEPT &&
+		    (map->spec->access != BPFLEET__V1__ACCESS__ACCESS_PRIVATE ||
+		     strncmp(map->spec->name, ".rodata", 7) != 0))
 			return true;
 	}
 	return false;

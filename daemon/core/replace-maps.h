@@ -56,7 +56,7 @@ _must_check_ int replace_maps_begin(struct replace_maps *maps, const struct kern
 _must_check_ int replace_maps_finish(struct replace_maps *maps, struct kernel_object *object,
 				     struct error *err);
 
-/* Whether some map of the old version is not in the new one as it was. */
+/* Whether some map of the old version that front may hold is not in the new one as it was. */
 bool replace_maps_changed(const struct replace_maps *maps);
 /* Parts the maps that are not shared, and converts durable entries, between the switch and the
  * sweep of store_version_switch(). */

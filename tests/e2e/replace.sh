@@ -113,4 +113,27 @@ expect "everything is as it was" test "$(ids)" = "$was"
 expect "no pin is orphaned" test "$(cli --output json status | jq -r '.nOrphanPins // 0')" = 0
 expect "pins of one version are left" bash -c "[ \$(ls '$WORK'/bpffs/*/${id#instances/} | grep -c '^p_') -eq 3 ]"
 expect "the instance unloads" cli unload web
+
+# ---- subscribers of a ring buffer that both versions share go on
+cp "$NODE_BUILD/bpf/exec_watch.bpfb" "$WORK/watch.bpfb"
+cli bundle sign -s "$WORK/keys/release.key" "$WORK/watch.bpfb" >/dev/null
+cli run "$WORK/watch.bpfb" --label watch >/dev/null
+cli --output json events watch --duration 60s >"$WORK/events" 2>"$WORK/events.err" &
+events_pid=$!
+heard() { # COMMAND: runs it until the subscriber has seen it
+	cp "$(command -v true)" "$WORK/$1"
+	for _ in $(seq 200); do
+		"$WORK/$1"
+		grep -q "$1" "$WORK/events" && return 0
+		sleep 0.05
+	done
+	cat "$WORK/events.err"
+	return 1
+}
+expect "events are streamed" heard before-replace
+cli replace watch exec_watch >/dev/null
+expect "they go on in the same stream after a Replace" heard after-replace
+kill -INT "$events_pid"
+wait "$events_pid" || true
+cli unload watch >/dev/null
 node_finish
