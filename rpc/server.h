@@ -179,7 +179,8 @@ struct rpc_shared {
 	void (*unref)(void *owner);
 	void *owner;
 };
-/* The same for a packed message of which the tail is not copied; takes the reference in any case. */
+/* The same for a packed message of which the tail is not copied; takes the reference in any case.
+ */
 _must_check_ int rpc_call_send_shared(struct rpc_call *call, const uint8_t *head, size_t n_head,
 				      const struct rpc_shared *tail);
 /* Messages accepted and not yet given to the transport. */

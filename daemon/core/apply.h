@@ -52,7 +52,7 @@ struct apply {
 	uint32_t generation; /* that it is pinned under */
 	bool validate_only;
 	uint64_t max_memory_bytes; /* 0: no bound */
-	bool lease;	     /* nothing stays pinned */
+	bool lease;		   /* nothing stays pinned */
 	bool links_may_wait; /* re-apply: a link whose target is missing does not fail the whole */
 	struct apply_link *links;
 	size_t n_links;

@@ -1,7 +1,7 @@
 /*
- * What the programs of this host cost, sampled: for a window now and then, or one after the other while
- * somebody watches, the kernel counts runs and their time. What is over its budget in as many windows
- * as that allows is quarantined. Reads nothing but programs and maps of our own.
+ * What the programs of this host cost, sampled: for a window now and then, or one after the other
+ * while somebody watches, the kernel counts runs and their time. What is over its budget in as many
+ * windows as that allows is quarantined. Reads nothing but programs and maps of our own.
  */
 #pragma once
 

@@ -93,9 +93,8 @@ static int choose_map(struct load *load, size_t at, const struct btf *btf, struc
 
 	if (chooser == NULL)
 		return 0;
-	r = chooser->choose(chooser, load->manifest->maps[at], btf,
-				    bpf_map__btf_key_type_id(map), bpf_map__btf_value_type_id(map),
-				    &choice, err);
+	r = chooser->choose(chooser, load->manifest->maps[at], btf, bpf_map__btf_key_type_id(map),
+			    bpf_map__btf_value_type_id(map), &choice, err);
 	if (r < 0)
 		return r;
 	noted->shared = choice.fd >= 0;

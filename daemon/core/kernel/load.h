@@ -163,6 +163,7 @@ struct kernel_map_info {
 /* Errors: KERNEL_REFUSED. */
 _must_check_ int kernel_program_info(int program_fd, struct kernel_program_info *ret,
 				     struct error *err);
-/* What the kernel charges for a program or a map: `memlock` of its fdinfo. Errors: KERNEL_REFUSED. */
+/* What the kernel charges for a program or a map: `memlock` of its fdinfo. Errors: KERNEL_REFUSED.
+ */
 _must_check_ int kernel_memory(int fd, uint64_t *ret_bytes, struct error *err);
 _must_check_ int kernel_map_info(int map_fd, struct kernel_map_info *ret, struct error *err);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* For tests/e2e/budgets.sh and exporter.sh: a program that costs what it is told, and says what it did. */
+/* For tests/e2e/budgets.sh and exporter.sh: a program that costs what it is told, and says what it
+ * did. */
 #include <linux/bpf.h>
 #include <linux/types.h>
 

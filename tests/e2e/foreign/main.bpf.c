@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * What people's objects have in them: named data sections, externs of the kernel's configuration and
- * symbols, tail calls through an array filled at compile time, a function from another file that is
- * linked in.
+ * What people's objects have in them: named data sections, externs of the kernel's configuration
+ * and symbols, tail calls through an array filled at compile time, a function from another file
+ * that is linked in.
  */
 #include <linux/bpf.h>
 #include <stdbool.h>
