@@ -447,6 +447,7 @@ void test_front_start(struct test_front *test, const struct test_options *given)
 		.n_calls = options->n_calls > 0 ? options->n_calls : 256,
 		.n_possible_cpus = 2,
 		.refusals_burst = options->refusals_burst,
+		.refusals_per_s = options->refusals_per_s,
 		.grace_ms = 500
 	};
 	int pair[2];

@@ -76,6 +76,7 @@ struct test_options {
 	uint32_t n_connections;
 	uint32_t n_calls;
 	uint32_t refusals_burst;
+	uint32_t refusals_per_s;
 	const char *resolver;
 	bool no_hello;
 };

@@ -222,7 +222,7 @@ static void calls_beyond_the_limit_of_a_connection_do_not_reach_core(void **stat
 
 static void a_flood_of_refusals_is_stopped_before_core(void **state)
 {
-	const struct test_options options = { .refusals_burst = 5 };
+	const struct test_options options = { .refusals_burst = 5, .refusals_per_s = 1 };
 	Bpfleet__V1__GetInstanceRequest request = BPFLEET__V1__GET_INSTANCE_REQUEST__INIT;
 	struct rpc_channel *channel;
 	unsigned int n_limited = 0;
