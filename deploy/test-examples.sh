@@ -19,12 +19,15 @@ sed -n 's/^#   \([a-z_]*: [0-9].*\)$/  \1/p' "$examples/bpfleetd.yaml" >>"$folde
 printf 'core_uid: 60101\ncore_gid: 60101\nfront_uid: 60102\nfront_gid: 60102\n' >>"$folder/bpfleetd.yaml"
 grep -q audit_rows "$folder/bpfleetd.yaml"
 grep -q socket_mode "$folder/bpfleetd.yaml"
-sed -e 's/^# \(- who\)/\1/' -e 's/^#   \(may\|bundles\|owner\): \(\[\|any\)/  \1: \2/' "$examples/policy.yaml" >"$folder/policy.yaml"
-[ "$(grep -c '^- who' "$folder/policy.yaml")" = 3 ]
+# The exporter's group is there only after systemd-sysusers.
+sed -e 's/group: bpfleet-exporter/group: daemon/' -e 's/^# \(- who\)/\1/' -e 's/^#   \(may\|bundles\|owner\): \(\[\|any\)/  \1: \2/' "$examples/policy.yaml" >"$folder/policy.yaml"
+[ "$(grep -c '^- who' "$folder/policy.yaml")" = 4 ]
 "$bpfleetd" --config "$folder/bpfleetd.yaml" --check-config
 
 command -v systemd-analyze >/dev/null || { echo "no systemd-analyze: units not checked"; exit 0; }
 sed "s|^ExecStart=[^ ]*|ExecStart=$bpfleetd|" "$service" >"$folder/bpfleetd.service"
+sed "s|^ExecStart=.*|ExecStart=$bpfleetd|" "$(dirname "$service")/bpfleet-exporter.service" >"$folder/bpfleet-exporter.service"
 cp "$systemd/bpfleetd.socket" "$folder"
-said=$(systemd-analyze verify "$folder/bpfleetd.service" "$folder/bpfleetd.socket" 2>&1 | grep bpfleet || true)
+said=$(systemd-analyze verify "$folder/bpfleetd.service" "$folder/bpfleetd.socket" "$folder/bpfleet-exporter.service" 2>&1 |
+	grep bpfleet || true)
 [ -z "$said" ] || { echo "$said"; exit 1; }

@@ -2,7 +2,8 @@
 file(GLOB_RECURSE headers RELATIVE ${CMAKE_SOURCE_DIR} CONFIGURE_DEPENDS
 	${CMAKE_SOURCE_DIR}/base/*.h ${CMAKE_SOURCE_DIR}/proto/*.h ${CMAKE_SOURCE_DIR}/rpc/*.h
 	${CMAKE_SOURCE_DIR}/bundle/*.h ${CMAKE_SOURCE_DIR}/decode/*.h ${CMAKE_SOURCE_DIR}/store/*.h
-	${CMAKE_SOURCE_DIR}/daemon/*.h ${CMAKE_SOURCE_DIR}/client/*.h)
+	${CMAKE_SOURCE_DIR}/daemon/*.h ${CMAKE_SOURCE_DIR}/client/*.h
+	${CMAKE_SOURCE_DIR}/exporter/*.h)
 foreach(header ${headers})
 	if(header MATCHES "fixture/")
 		continue()

@@ -17,6 +17,7 @@ daemon/sandbox: base
 daemon/config: base
 daemon/mapread: base bundle
 daemon/ipc: base proto
+exporter: base proto rpc bundle decode client
 client: base proto rpc bundle decode
 store: base
 decode: base proto bundle
