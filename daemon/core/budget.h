@@ -56,8 +56,9 @@ uint64_t budget_max_memory(const Bpfleet__V1__Budgets *manifest, const struct st
 _must_check_ int budget_check_memory(const struct kernel_object *object, uint64_t max_bytes,
 				     struct error *err);
 
-/* revoke.c: takes an instance off its hooks and quarantines its bundle; logs what goes wrong. */
-void quarantine_begin(struct core *core, const struct store_instance *row,
+/* revoke.c: takes an instance off its hooks and quarantines its bundle. False: that could not
+ * begin, as the log says. */
+bool quarantine_begin(struct core *core, const struct store_instance *row,
 		      const Bpfleet__V1__Budgets *budgets, const struct budget_figures *figures,
 		      uint32_t n_windows);
 /* quarantine.c: QUARANTINED if the digest is. */

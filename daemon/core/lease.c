@@ -233,6 +233,37 @@ int serve_keep_lease(struct request *request, ProtobufCMessage **ret_response, s
 	return REQUEST_DONE;
 }
 
+static void count_events(struct core *core, const Bpfleet__Ipc__EventCount *count)
+{
+	struct resource_name name;
+	struct error ignored = { 0 };
+	struct held_instance *held;
+
+	if (resource_parse_kind(count->instance, RESOURCE_INSTANCE, &name, &ignored) < 0)
+		return;
+	held = held_find(core, name.id);
+	if (held == NULL)
+		return;
+	held->n_events += count->records;
+	held->event_bytes += count->bytes;
+	if (busy_is(core, held->id))
+		return;
+	if ((held->max_events > 0 && held->n_events >= held->max_events) ||
+	    (held->max_event_bytes > 0 && held->event_bytes >= held->max_event_bytes))
+		unload_lease(core, held->id, "its budget of events is used up", &held->grace);
+}
+
+int serve_count_events(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__Ipc__CountEventsRequest *message = (const void *)request->message;
+
+	(void)ret_response;
+	(void)err;
+	for (size_t i = 0; i < message->n_counts; i++)
+		count_events(request->core, message->counts[i]);
+	return REQUEST_DONE;
+}
+
 static int duplicate(int fd, int *ret, struct error *err)
 {
 	int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);

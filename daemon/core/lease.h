@@ -35,9 +35,11 @@ struct held_instance {
 	struct held_instance *next;
 	struct core *core;
 	char id[NAME_ID_LEN + 1];
-	struct session *session; /* whose connection keeps it; NULL: it is lost */
-	struct loop_timer ends;	 /* the time limit */
-	struct loop_timer grace; /* the connection is lost */
+	struct session *session;	      /* whose connection keeps it; NULL: it is lost */
+	struct loop_timer ends;		      /* the time limit */
+	struct loop_timer grace;	      /* the connection is lost */
+	uint64_t max_events, max_event_bytes; /* 0: no bound */
+	uint64_t n_events, event_bytes;
 	size_t n_programs, n_maps;
 	int *program_fds, *map_fds, *readonly_fds; /* by ordinal; -1: none */
 	struct held_link *links;

@@ -519,6 +519,10 @@ static void apply_done(struct job *job)
 	r = trusted_bundle_check(request->core->bundles, load->bundle, &load->err);
 	if (r >= 0 && load->apply->lease)
 		r = held_new(request->core, load->apply, &held, &load->err);
+	if (held != NULL && message_of(load)->budget != NULL) {
+		held->max_events = message_of(load)->budget->max_events;
+		held->max_event_bytes = message_of(load)->budget->max_event_bytes;
+	}
 	if (r >= 0)
 		r = record_outcome(load, &response, &load->err);
 	if (r < 0) {

@@ -82,6 +82,8 @@ static const struct method methods[] = {
 	},
 	INTERNAL("OpenSession", "connect", NULL, serve_open_session, 16 * KIB, METHOD_NO_SESSION),
 	INTERNAL("CloseSession", "connect", NULL, serve_close_session, 16 * KIB, 0),
+	INTERNAL("CountEvents", "connect", &bpfleet__ipc__count_events_request__descriptor,
+		 serve_count_events, 8 * MIB, METHOD_NO_SESSION),
 	INTERNAL("GrantMap", "read", &bpfleet__ipc__grant_map_request__descriptor, serve_grant_map,
 		 1 * MIB, 0),
 	INTERNAL("GrantCounter", "read", &bpfleet__ipc__grant_map_request__descriptor,

@@ -20,6 +20,7 @@ METHOD_SERVE(serve_attach);
 METHOD_SERVE(serve_detach);
 METHOD_SERVE(serve_unload);
 METHOD_SERVE(serve_keep_lease);
+METHOD_SERVE(serve_count_events);
 /* replace.c, rollback.c */
 METHOD_SERVE(serve_replace);
 METHOD_SERVE(serve_rollback);

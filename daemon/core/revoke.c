@@ -188,7 +188,7 @@ static int expel_lease(struct core *core, const struct store_instance *row, cons
 	return r;
 }
 
-void quarantine_begin(struct core *core, const struct store_instance *row,
+bool quarantine_begin(struct core *core, const struct store_instance *row,
 		      const Bpfleet__V1__Budgets *budgets, const struct budget_figures *figures,
 		      uint32_t n_windows)
 {
@@ -208,4 +208,5 @@ void quarantine_begin(struct core *core, const struct store_instance *row,
 	/* The next window finds it over its budget again. */
 	if (r < 0)
 		log_error(LOG_LEVEL_WARNING, &err, "quarantine instance %s", row->id);
+	return r >= 0;
 }

@@ -373,8 +373,9 @@ static bool judge(struct sample *sample)
 				    is_over(sample, i, budget->budgets, &figures);
 
 			of->n_over = over ? of->n_over + 1 : 0;
-			if (over && of->n_over >= budget_n_windows(budget->budgets))
-				quarantine_begin(core, row, budget->budgets, &figures, of->n_over);
+			if (over && of->n_over >= budget_n_windows(budget->budgets) &&
+			    quarantine_begin(core, row, budget->budgets, &figures, of->n_over))
+				of->n_over = 0;
 			of->judged_ns = 0;
 			for (size_t p = of->first; p < of->first + of->n_programs; p++) {
 				sample->of_programs[p].n_runs = 0;

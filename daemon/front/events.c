@@ -439,7 +439,8 @@ int events_new(struct front *front, struct events **ret, struct error *err)
 {
 	const struct sources_limits limits = { .n_sources = N_SOURCES_MAX,
 					       .window_bytes = WINDOW_BYTES,
-					       .total_bytes = TOTAL_BYTES };
+					       .total_bytes = TOTAL_BYTES,
+					       .tallies = front->tallies };
 	_cleanup_(events_freep) struct events *events = calloc(1, sizeof(*events));
 	int r;
 

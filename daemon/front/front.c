@@ -12,6 +12,7 @@
 #include "daemon/front/resolve.h"
 #include "daemon/front/service.h"
 #include "daemon/front/session.h"
+#include "daemon/front/tally.h"
 #include "daemon/front/upload.h"
 #include "daemon/front/watch.h"
 #include "rpc/health.h"
@@ -79,6 +80,7 @@ static void on_notice(void *user, const Bpfleet__Ipc__Notice *notice)
 	if (notice->ended_instance[0] != '\0') {
 		grants_drop_instance(front->grants, notice->ended_instance);
 		events_end_instance(front->events, notice->ended_instance);
+		tallies_end_instance(front->tallies, notice->ended_instance);
 	}
 	if (notice->ended_session.len > 0)
 		session_ended(front, notice->ended_session.data, notice->ended_session.len);
@@ -136,9 +138,10 @@ static int front_tables(struct front *front, struct error *err)
 	front->uploads = uploads_new(&uploads);
 	front->grants = grants_new(&grants);
 	front->watchers = watchers_new();
+	front->tallies = tallies_new(front);
 	front->resolver = resolver_new(front->loop, options->resolver);
 	if (front->peers == NULL || front->uploads == NULL || front->grants == NULL ||
-	    front->watchers == NULL || front->resolver == NULL)
+	    front->watchers == NULL || front->tallies == NULL || front->resolver == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for front's tables");
 	return events_new(front, &front->events, err);
 }
@@ -229,8 +232,10 @@ void front_free(struct front *front)
 	core_free(TAKE_PTR(front->core));
 	rpc_listener_free(TAKE_PTR(front->listener));
 	resolver_free(front->resolver);
+	tallies_stop(front->tallies);
 	rpc_loop_free(front->loop);
 	events_free(front->events);
+	tallies_free(front->tallies);
 	watchers_free(front->watchers);
 	grants_free(front->grants);
 	uploads_free(front->uploads);

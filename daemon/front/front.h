@@ -26,6 +26,7 @@ struct rpc_reflection;
 struct rpc_service;
 struct rpc_timer;
 struct session;
+struct tallies;
 struct uploads;
 struct watchers;
 
@@ -55,6 +56,7 @@ struct front {
 	struct uploads *uploads;
 	struct grants *grants;
 	struct events *events;
+	struct tallies *tallies;
 	struct watchers *watchers;
 	struct resolver *resolver;
 	struct fdservice *fdservice;

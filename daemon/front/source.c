@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "daemon/front/chunk.h"
 #include "daemon/front/reader.h"
+#include "daemon/front/tally.h"
 #include "rpc/loop.h"
 
 /* Besides its records, an entry costs this much, about. */
@@ -35,6 +36,7 @@ struct source {
 	struct mapread_map counter;
 	uint32_t counter_offset;
 	uint8_t *counter_value;
+	struct tally *tally; /* NULL: not counted */
 };
 
 struct sources {
@@ -128,6 +130,9 @@ static void window_drop_oldest(struct source *source)
 		if (l->at != entry)
 			continue;
 		l->counts.subscriber_lost += entry->chunk->n_records - l->offset_records;
+		if (source->tally != NULL)
+			source->tally->counts.subscriber_lost +=
+				entry->chunk->n_records - l->offset_records;
 		listening_pass(l);
 	}
 	window_pop(source);
@@ -224,6 +229,22 @@ static void chunk_lose(struct source *source, struct chunk *chunk)
 	chunk_unref(chunk);
 }
 
+static void count(struct source *source, const struct chunk *chunk, bool is_lost)
+{
+	struct tally *tally = source->tally;
+
+	if (tally == NULL)
+		return;
+	tally->counts.unobserved += chunk->n_unobserved;
+	tally->counts.front_lost += chunk->n_too_large;
+	tally->counts.kernel_lost_known = source_counter_known(source);
+	tally->counts.kernel_lost = counter_read(source);
+	if (is_lost)
+		tally->counts.front_lost += chunk->n_records;
+	else
+		tally_read(tally, chunk->n_records, chunk->size_bytes);
+}
+
 static void on_chunk(void *arg, struct chunk *chunk)
 {
 	struct source *source = arg;
@@ -231,6 +252,7 @@ static void on_chunk(void *arg, struct chunk *chunk)
 	const uint64_t first = source->n_records;
 
 	source->n_records += (uint64_t)chunk->n_records + chunk->n_too_large;
+	count(source, chunk, entry == NULL);
 	if (entry == NULL) {
 		chunk_lose(source, chunk);
 		return;
@@ -274,6 +296,7 @@ static void source_free(struct source *source)
 	if (source->counter_fd >= 0)
 		(void)close(source->counter_fd);
 	free(source->counter_value);
+	tally_leave(source->tally);
 	grant_unref(source->grant);
 	free(source);
 }
@@ -322,6 +345,8 @@ static int source_new(struct sources *sources, struct grant *grant, int counter_
 		source_free(source);
 		return r;
 	}
+	if (sources->limits.tallies != NULL)
+		source->tally = tallies_join(sources->limits.tallies, grant->map->name);
 	source->next = sources->first;
 	sources->first = source;
 	sources->n++;
@@ -361,6 +386,8 @@ int source_join(struct sources *sources, struct grant *grant, int counter_fd,
 	listening->next = source->listeners;
 	source->listeners = listening;
 	source->n_listeners++;
+	if (source->tally != NULL)
+		source->tally->counts.n_subscribers = source->n_listeners;
 	source_set_pace(source);
 	return 0;
 }
@@ -380,6 +407,8 @@ void source_leave(struct listening *listening)
 	*at = listening->next;
 	listening->source = NULL;
 	listening->at = NULL;
+	if (source->tally != NULL)
+		source->tally->counts.n_subscribers--;
 	if (--source->n_listeners == 0) {
 		source_free(source);
 		return;

@@ -18,11 +18,13 @@ struct reader;
 struct rpc_loop;
 struct source;
 struct sources;
+struct tallies;
 
 struct sources_limits {
 	size_t n_sources;
-	size_t window_bytes; /* of one source */
-	size_t total_bytes;  /* of all */
+	size_t window_bytes;	 /* of one source */
+	size_t total_bytes;	 /* of all */
+	struct tallies *tallies; /* NULL: nothing is counted */
 };
 
 /* Chunks of one buffer, in the order they came. */

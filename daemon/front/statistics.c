@@ -6,6 +6,7 @@
 #include "bpfleet/v1/node.pb-c.h"
 #include "daemon/front/call.h"
 #include "daemon/front/forward.h"
+#include "daemon/front/tally.h"
 #include "proto/arena.h"
 
 /* ---- the last window */
@@ -20,7 +21,10 @@ static int reply_window(struct job *job, const struct core_reply *reply, struct 
 	if (r < 0)
 		return r;
 	response = (Bpfleet__V1__GetStatisticsResponse *)message;
-	(void)response;
+	if (response->statistics != NULL)
+		r = tallies_tell(job->front->tallies, response->statistics, reply->arena, err);
+	if (r < 0)
+		return r;
 	(void)rpc_call_reply(job->call, message);
 	return 0;
 }
@@ -73,7 +77,10 @@ static int send_window(struct job *job, const struct core_reply *reply, struct e
 	if (r < 0)
 		return r;
 	response = (Bpfleet__V1__StreamStatisticsResponse *)message;
-	(void)response;
+	if (response->statistics != NULL)
+		r = tallies_tell(job->front->tallies, response->statistics, reply->arena, err);
+	if (r < 0)
+		return r;
 	r = rpc_call_send(job->call, message);
 	if (r == -ENOMEM)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for statistics");

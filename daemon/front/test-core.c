@@ -223,6 +223,20 @@ static void redeem(struct test_core *core, struct channel_frame *frame)
 	reply(core, frame->frame->request->id, &answer);
 }
 
+static void count_events(struct test_core *core, struct channel_frame *frame)
+{
+	const Bpfleet__Ipc__CountEventsRequest *request =
+		(const Bpfleet__Ipc__CountEventsRequest *)unpack(
+			frame, &bpfleet__ipc__count_events_request__descriptor);
+	struct answer answer = { .fd = -1 };
+
+	for (size_t i = 0; i < request->n_counts; i++) {
+		assert_string_equal(request->counts[i]->instance, "instances/i");
+		(void)atomic_fetch_add(&core->n_counted, (unsigned int)request->counts[i]->records);
+	}
+	reply(core, frame->frame->request->id, &answer);
+}
+
 static void other(struct test_core *core, const Bpfleet__Ipc__Request *request)
 {
 	Bpfleet__V1__GetStatusResponse status = BPFLEET__V1__GET_STATUS_RESPONSE__INIT;
@@ -265,11 +279,12 @@ static void handle_request(struct test_core *core, struct channel_frame *frame)
 	const Bpfleet__Ipc__Request *request = frame->frame->request;
 	unsigned int outstanding = atomic_fetch_add(&core->n_outstanding, 1) + 1;
 	bool opens = strcmp(request->method, "OpenSession") == 0;
+	bool counts = strcmp(request->method, "CountEvents") == 0;
 
 	(void)atomic_fetch_add(&core->n_requests, 1);
 	if (outstanding > atomic_load(&core->max_outstanding))
 		atomic_store(&core->max_outstanding, outstanding);
-	if (!opens &&
+	if (!opens && !counts &&
 	    (request->session.len != CHANNEL_SESSION_LEN || request->session.data[0] != 's'))
 		(void)atomic_fetch_add(&core->n_unknown_sessions, 1);
 	if (opens) {
@@ -289,6 +304,8 @@ static void handle_request(struct test_core *core, struct channel_frame *frame)
 		changes(core, frame);
 	} else if (strcmp(request->method, "StoreBundle") == 0) {
 		store(core, frame);
+	} else if (counts) {
+		count_events(core, frame);
 	} else if (strcmp(request->method, "RedeemTicket") == 0) {
 		redeem(core, frame);
 	} else {

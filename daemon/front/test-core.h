@@ -59,6 +59,7 @@ struct test_core {
 	atomic_uint n_requests, n_outstanding, max_outstanding;
 	atomic_uint n_sessions, n_opened, n_grants, n_counters, n_stores, n_denied,
 		n_unknown_sessions;
+	atomic_uint n_counted; /* records of the ring buffer that front told of */
 };
 
 struct test_front {

@@ -401,6 +401,19 @@ static void events_come_in_order_and_what_was_before_does_not(void **state)
 	rpc_stream_free(stream);
 }
 
+static void core_is_told_how_many_events_were_read(void **state)
+{
+	struct rpc_stream *stream = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	uint64_t n = 0;
+
+	(void)state;
+	test_produce(producer_fd, 300);
+	while (n < 300)
+		n += next_batch(stream)->n_events;
+	assert_int_equal(test_await(&front.core.n_counted, 300), 300);
+	rpc_stream_free(stream);
+}
+
 static void one_event_comes_within_the_latency_promised(void **state)
 {
 	struct rpc_stream *stream = events_open(RING_NAME, BPFLEET__V1__ENCODING__ENCODING_JSON);
@@ -730,6 +743,7 @@ int main(void)
 		T(a_choice_is_made_before_anything_is_sent),
 		T(a_rate_is_held_and_what_is_above_it_counted),
 		T(a_filter_that_does_not_fit_ends_the_stream),
+		T(core_is_told_how_many_events_were_read),
 		T(events_of_an_unloaded_instance_end_after_the_last_one),
 		T(events_end_when_the_policy_takes_them_away),
 		T(a_map_that_is_no_ring_buffer_has_no_events),

@@ -102,7 +102,32 @@ expect "what was attached is attached again" eventually 20 INSTANCE_STATE_ATTACH
 expect "what could not be applied again is" eventually 20 INSTANCE_STATE_READY state honest
 expect "and is quarantined again, for it costs the same" eventually 20 INSTANCE_STATE_QUARANTINED state slow
 expect "released by its digest" cli quarantine release "$(b2sum cost.bpfb | cut -d' ' -f1)"
-cli unload slow >/dev/null
+# It may be under way to its hook, or off it again.
+for _ in $(seq 50); do
+	cli unload slow >/dev/null 2>&1 && break
+	sleep 0.2
+done
+expect "and unloaded" is "$(state slow)" ""
+cli quarantine release cost@1.0.0 >/dev/null 2>&1 || true
+
+# ---- events
+cli attach honest cost xdp:veth0 >/dev/null
+expect "events are read" bash -c "
+	'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' events honest --count 20 --duration 20s | wc -l | xargs test 20 -le"
+expect "top says how many were read" bash -c "
+	'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' --output json top honest --count 1 |
+		jq -e '.statistics.events[0] | (.records | tonumber) >= 20 and .kernelLostKnown'"
+bpfleet=("$WORK/usr/bin/bpfleet" --socket "$WORK/run/bpfleet.sock")
+cli detach "$(cli --output json list links | jq -r '.links[0].name')" >/dev/null
+timeout 60 "${bpfleet[@]}" run cost --label few --durability lease --max-events 200 -a cost=xdp:veth0 >/dev/null 2>lease.err &
+lease_pid=$!
+eventually 10 INSTANCE_STATE_ATTACHED state few
+timeout 60 "${bpfleet[@]}" events few >/dev/null 2>&1 &
+events_pid=$!
+expect "a lease over its budget of events ends" eventually 20 "" state few
+expect "and says so" grep -q "budget of events" <(cli --output json audit --verb lease_end | jq -r '.rows[].detail')
+wait $lease_pid $events_pid || true
+expect "a budget of events is for leases" refused INVALID_ARGUMENT cli load cost --max-events 5
 
 # ---- a lease
 expect "a lease over its budget ends" bash -c "
