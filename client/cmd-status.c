@@ -41,6 +41,18 @@ static void hooks_row(struct sheet *sheet, const Bpfleet__V1__GetStatusResponse 
 	sheet_textf(sheet, "%zu of %zu, see `bpfleet features`", n, status->n_hooks);
 }
 
+static void calls_row(struct sheet *sheet, const Bpfleet__V1__GetStatusResponse *status)
+{
+	uint64_t n = 0, n_failed = 0;
+
+	for (size_t i = 0; i < status->n_calls; i++) {
+		n += status->calls[i]->n_ok + status->calls[i]->n_failed;
+		n_failed += status->calls[i]->n_failed;
+	}
+	sheet_text(sheet, "calls");
+	sheet_textf(sheet, "%" PRIu64 ", %" PRIu64 " failed", n, n_failed);
+}
+
 static int print_facts(const struct cli *cli, const Bpfleet__V1__GetStatusResponse *status,
 		       struct error *err)
 {
@@ -65,6 +77,7 @@ static int print_facts(const struct cli *cli, const Bpfleet__V1__GetStatusRespon
 	number_row(sheet, "orphan pins", status->n_orphan_pins);
 	number_row(sheet, "revision", status->revision);
 	number_row(sheet, "audit rows", status->audit_sequence);
+	calls_row(sheet, status);
 	return cli_flush(sheet, err);
 }
 

@@ -111,6 +111,7 @@ static void status_shows_hooks_and_alarms(void **state)
 	assert_contains(p->out, "you are");
 	assert_contains(p->out, "uid:0");
 	assert_contains(p->out, "alarm: the clock went back");
+	assert_contains(p->out, "7, 2 failed");
 	assert_contains(expect(0, "features")->out, "xdp   yes");
 }
 

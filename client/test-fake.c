@@ -664,6 +664,9 @@ static void get_status(struct rpc_call *call, const ProtobufCMessage *message, v
 {
 	Bpfleet__V1__GetStatusResponse response = BPFLEET__V1__GET_STATUS_RESPONSE__INIT;
 	Bpfleet__V1__HookSupport xdp = BPFLEET__V1__HOOK_SUPPORT__INIT, *kinds[] = { &xdp };
+	Bpfleet__V1__StatusCalls refused = BPFLEET__V1__STATUS_CALLS__INIT,
+				 *failures[] = { &refused };
+	Bpfleet__V1__MethodCalls loads = BPFLEET__V1__METHOD_CALLS__INIT, *calls[] = { &loads };
 	char *alarms[] = { (char *)"the clock went back" };
 
 	(void)message;
@@ -680,6 +683,15 @@ static void get_status(struct rpc_call *call, const ProtobufCMessage *message, v
 	response.n_hooks = 1;
 	response.alarms = alarms;
 	response.n_alarms = 1;
+	refused.status = (char *)"NOT_FOUND";
+	refused.n = 2;
+	loads.method = (char *)"Load";
+	loads.n_ok = 5;
+	loads.n_failed = 2;
+	loads.failures = failures;
+	loads.n_failures = 1;
+	response.calls = calls;
+	response.n_calls = 1;
 	(void)rpc_call_reply(call, &response.base);
 }
 

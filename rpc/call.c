@@ -6,6 +6,7 @@
 
 #include <grpc/byte_buffer_reader.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "proto/arena.h"
 #include "rpc/server-internal.h"
@@ -27,6 +28,8 @@ struct rpc_call {
 	const ProtobufCMethodDescriptor *descriptor;
 	void *state;
 	uint64_t deadline;
+	uint64_t came_at;
+	int status; /* that it ends with */
 	grpc_call *call;
 	grpc_metadata_array metadata;
 
@@ -126,6 +129,10 @@ static void call_end(struct rpc_call *call)
 
 	if (call->begun && call->method->on_done != NULL)
 		call->method->on_done(call, call->method->user);
+	if (call->method != NULL && connection->options.on_ended != NULL)
+		connection->options.on_ended(call->method, call->status,
+					     clock_monotonic_ns() - call->came_at,
+					     connection->user);
 	message_drop(call);
 	queue_drop(call);
 	if (call->received != NULL)
@@ -370,6 +377,7 @@ int rpc_call_fail(struct rpc_call *call, const struct error *error)
 	call->status_sent = true;
 	queue_drop(call);
 	rpc_status_from_error(error, &status);
+	call->status = status.code;
 	call->status_message = grpc_slice_from_copied_string(status.message);
 	call->status_details.key = grpc_slice_from_static_string(RPC_STATUS_DETAILS_KEY);
 	call->status_details.value =
@@ -521,6 +529,9 @@ static void closed(struct rpc_event *event, bool ok)
 	if (!call->finished) {
 		call->finished = true;
 		call->status_sent = true;
+		call->status = clock_monotonic_ns() < call->deadline
+				       ? ERROR_STATUS_CANCELLED
+				       : ERROR_STATUS_DEADLINE_EXCEEDED;
 		queue_drop(call);
 		if (call->begun && call->method->on_cancelled != NULL)
 			call->method->on_cancelled(call, call->method->user);
@@ -538,6 +549,7 @@ static struct rpc_call *call_new(struct rpc_connection *connection, struct rpc_a
 		.n_refs = 1,
 		.connection = connection,
 		.deadline = rpc_time_to_ns(accept->details.deadline),
+		.came_at = clock_monotonic_ns(),
 		.call = TAKE_PTR(accept->call),
 		.metadata = accept->metadata,
 		.bytes = grpc_empty_slice(),

@@ -96,6 +96,10 @@ struct rpc_connection_options {
 	 * after rpc_connection_close(). The connection is freed afterwards. May be
 	 * NULL. */
 	void (*on_closed)(struct rpc_connection *connection, void *user);
+	/* A call of a known method has ended, with gRPC's status number, that long after it came.
+	 * May be NULL. */
+	void (*on_ended)(const struct rpc_method *method, int status, uint64_t duration_ns,
+			 void *user);
 };
 
 /*

@@ -440,6 +440,13 @@ static int store_maps(struct apply *apply, struct arena *arena, struct store_tx 
 		}
 		record.inner_key_type_id = map->inner_key_type_id;
 		record.inner_value_type_id = map->inner_value_type_id;
+		record.metrics = arena_alloc(arena, manifest->n_metrics * sizeof(*record.metrics));
+		if (record.metrics == NULL)
+			return error_raise(err, ERROR_OUT_OF_MEMORY, "record a map");
+		for (size_t m = 0; m < manifest->n_metrics; m++) {
+			if (strcmp(manifest->metrics[m]->map, map->name) == 0)
+				record.metrics[record.n_metrics++] = manifest->metrics[m];
+		}
 		r = pack_spec(arena, &record.base, &row.spec, err);
 		if (r >= 0)
 			r = store_map_put(tx, &row, err);

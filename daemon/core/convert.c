@@ -257,6 +257,8 @@ int convert_map(const struct core *core, struct arena *arena, const struct store
 			 row->spec.size, &record, err);
 	if (r < 0)
 		return r;
+	message->metrics = ((Bpfleet__State__MapRecord *)record)->metrics;
+	message->n_metrics = ((Bpfleet__State__MapRecord *)record)->n_metrics;
 	spec = ((Bpfleet__State__MapRecord *)record)->spec;
 	if (spec != NULL) {
 		message->display = spec->display;

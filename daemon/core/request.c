@@ -354,8 +354,8 @@ static bool owner_uid(const char *owner, uid_t *ret)
 	return true;
 }
 
-static bool allows(const struct request *request, enum policy_verb verb, const char *bundle,
-		   const char *owner)
+bool request_may(const struct request *request, enum policy_verb verb, const char *bundle,
+		 const char *owner)
 {
 	uid_t uid = (uid_t)-1;
 
@@ -368,13 +368,13 @@ static bool allows(const struct request *request, enum policy_verb verb, const c
 
 bool request_may_view(const struct request *request, const char *bundle, const char *owner)
 {
-	return allows(request, POLICY_VERB_VIEW, bundle, owner);
+	return request_may(request, POLICY_VERB_VIEW, bundle, owner);
 }
 
 int request_authorize(struct request *request, enum policy_verb verb, const char *bundle,
 		      const char *owner, const char *what, struct error *err)
 {
-	if (allows(request, verb, bundle, owner)) {
+	if (request_may(request, verb, bundle, owner)) {
 		request->authorized = true;
 		return 0;
 	}

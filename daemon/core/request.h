@@ -95,6 +95,8 @@ _must_check_ int request_check_deadline(const struct request *request, struct er
 _must_check_ int request_authorize(struct request *request, enum policy_verb verb,
 				   const char *bundle, const char *owner, const char *what,
 				   struct error *err);
+bool request_may(const struct request *request, enum policy_verb verb, const char *bundle,
+		 const char *owner);
 bool request_may_view(const struct request *request, const char *bundle, const char *owner);
 
 /*

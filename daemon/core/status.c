@@ -116,7 +116,8 @@ int serve_get_status(struct request *request, ProtobufCMessage **ret_response, s
 	response->revision = store_revision(core->store);
 	/* Everybody may know that the daemon is there; how much it has, those who may view some of
 	 * it. */
-	if (request_may_view(request, NULL, NULL)) {
+	response->may_view = request_may_view(request, NULL, NULL);
+	if (response->may_view) {
 		response->n_bundles = (uint32_t)counts.n_bundles;
 		response->n_instances = (uint32_t)counts.n_instances;
 		response->n_programs = (uint32_t)counts.n_programs;
@@ -131,7 +132,7 @@ int serve_get_status(struct request *request, ProtobufCMessage **ret_response, s
 	r = fill_audit_time(request, response, err);
 	if (r >= 0)
 		r = convert_bytes(request->arena, head, sizeof(head), &response->audit_head, err);
-	if (r >= 0 && request_may_view(request, NULL, NULL))
+	if (r >= 0 && response->may_view)
 		r = garbage_count(core, &response->n_orphan_pins, err);
 	if (r >= 0)
 		r = fill_hooks(request, response, err);

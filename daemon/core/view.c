@@ -244,7 +244,7 @@ int serve_get_instance(struct request *request, ProtobufCMessage **ret_response,
  */
 struct instance_memo {
 	char id[NAME_LABEL_MAX + 1];
-	bool visible;
+	bool visible, readable;
 };
 
 static int instance_visible(struct request *request, const char *id, struct instance_memo *memo,
@@ -260,6 +260,7 @@ static int instance_visible(struct request *request, const char *id, struct inst
 		return r;
 	(void)snprintf(memo->id, sizeof(memo->id), "%s", id);
 	memo->visible = request_may_view(request, row->bundle_name, row->owner);
+	memo->readable = request_may(request, POLICY_VERB_READ, row->bundle_name, row->owner);
 	return memo->visible;
 }
 
@@ -380,8 +381,11 @@ static int list_maps(struct page *page, const char *instance, struct error *err)
 			if (r <= 0)
 				continue;
 			r = convert_map(request->core, request->arena, &rows[i], &map, err);
-			if (r >= 0)
-				page->items[page->n++] = &map->base;
+			if (r < 0)
+				return r;
+			if (!memo.readable)
+				map->n_metrics = 0;
+			page->items[page->n++] = &map->base;
 		}
 		if (r < 0 || n < ROWS_AT_ONCE)
 			return r;
@@ -427,6 +431,9 @@ int serve_get_map(struct request *request, ProtobufCMessage **ret_response, stru
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "get a map");
 	bpfleet__v1__get_map_response__init(response);
 	r = convert_map(request->core, request->arena, row, &response->map, err);
+	if (r >= 0 &&
+	    !request_may(request, POLICY_VERB_READ, instance->bundle_name, instance->owner))
+		response->map->n_metrics = 0;
 	if (r >= 0)
 		r = store_btf_get(request->core->store, instance->digest, row->object, &btf, err);
 	if (r >= 0)

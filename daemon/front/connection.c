@@ -35,10 +35,18 @@ static void on_closed(struct rpc_connection *connection, void *user)
 	connection_over(front);
 }
 
+static void on_ended(const struct rpc_method *method, int status, uint64_t duration_ns, void *user)
+{
+	const struct session *session = user;
+
+	counts_add(&session->front->counts, method, status, duration_ns);
+}
+
 static int connection_serve(struct front *front, struct session *session, int fd, struct error *err)
 {
 	struct rpc_connection_options options = { .max_calls = front->options.n_calls,
-						  .on_closed = on_closed };
+						  .on_closed = on_closed,
+						  .on_ended = on_ended };
 
 	return rpc_connection_new(front->loop, fd, front->services, FRONT_N_SERVICES, &options,
 				  session, &session->connection, err);

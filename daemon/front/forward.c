@@ -53,6 +53,24 @@ void forward_on_done(struct rpc_call *call, void *user)
 	job_free(rpc_call_state(call));
 }
 
+static int tell_calls(struct job *job, const struct core_reply *reply, struct error *err)
+{
+	Bpfleet__V1__GetStatusResponse *response;
+	ProtobufCMessage *message = NULL;
+	int r = core_reply_unpack(reply, &bpfleet__v1__get_status_response__descriptor, &message,
+				  err);
+
+	if (r < 0)
+		return r;
+	response = (Bpfleet__V1__GetStatusResponse *)message;
+	if (response->may_view)
+		r = counts_tell(&job->front->counts, response, reply->arena, err);
+	if (r < 0)
+		return r;
+	(void)rpc_call_reply(job->call, message);
+	return 0;
+}
+
 static int drop_broken_pushes(struct job *job, const struct core_reply *reply, struct error *err)
 {
 	Bpfleet__V1__CollectGarbageResponse *response;
@@ -68,16 +86,37 @@ static int drop_broken_pushes(struct job *job, const struct core_reply *reply, s
 	return 0;
 }
 
-static void on_collected(void *arg, const struct core_reply *reply)
+/* An answer of core to which front adds something of its own. */
+static void complete(struct job *job, const struct core_reply *reply,
+		     int (*add)(struct job *job, const struct core_reply *reply, struct error *err))
 {
-	struct job *job = arg;
 	struct error err = { 0 };
 
 	job->asked = 0;
 	if (reply->error != NULL)
 		job_fail(job, reply->error);
-	else if (drop_broken_pushes(job, reply, &err) < 0)
+	else if (add(job, reply, &err) < 0)
 		job_fail(job, &err);
+}
+
+static void on_collected(void *arg, const struct core_reply *reply)
+{
+	complete(arg, reply, drop_broken_pushes);
+}
+
+static void on_status(void *arg, const struct core_reply *reply)
+{
+	complete(arg, reply, tell_calls);
+}
+
+void status_on_call(struct rpc_call *call, const ProtobufCMessage *request, void *user)
+{
+	struct job *job = job_new(call, sizeof(*job));
+
+	(void)request;
+	(void)user;
+	if (job != NULL)
+		forward(job, on_status);
 }
 
 void garbage_on_call(struct rpc_call *call, const ProtobufCMessage *request, void *user)

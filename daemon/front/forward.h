@@ -15,5 +15,8 @@ void attach_on_call(struct rpc_call *call, const ProtobufCMessage *request, void
 void attach_on_cancelled(struct rpc_call *call, void *user);
 void attach_on_done(struct rpc_call *call, void *user);
 
+/* GetStatus: core's, and the calls that front has counted. */
+void status_on_call(struct rpc_call *call, const ProtobufCMessage *request, void *user);
+
 /* CollectGarbage: core's, and then the broken pushes that front holds. */
 void garbage_on_call(struct rpc_call *call, const ProtobufCMessage *request, void *user);

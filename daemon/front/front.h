@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/front/core.h"
+#include "daemon/front/counts.h"
 #include "daemon/front/limit.h"
 
 struct error;
@@ -65,6 +66,7 @@ struct front {
 	struct rpc_listener *listener;
 	struct rpc_timer *housekeeping;
 	struct session *sessions;
+	struct counts counts;
 	const struct rpc_service *services[FRONT_N_SERVICES]; /* borrowed by the connections */
 	/* The newest of each that core has told. */
 	uint64_t revision;

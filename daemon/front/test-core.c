@@ -246,6 +246,7 @@ static void other(struct test_core *core, const Bpfleet__Ipc__Request *request)
 
 	status.version = "clay";
 	status.caller = "uid:0";
+	status.may_view = !core->hide_all;
 	core->last_deadline = request->deadline_ns;
 	if (strcmp(request->method, "Attach") == 0) {
 		core->resolved = request->resolved != NULL ? *request->resolved

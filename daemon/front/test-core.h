@@ -53,6 +53,7 @@ struct test_core {
 	uint8_t stored_first, stored_last;
 	size_t stored_signatures;
 	const char *store_refusal; /* reason, NULL: it is stored */
+	bool hide_all;		   /* the callers may view nothing */
 	bool refuse_attach;	   /* before anything is resolved */
 	Bpfleet__Ipc__ResolvedTarget resolved;
 	uint64_t last_deadline;

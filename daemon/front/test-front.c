@@ -96,6 +96,76 @@ static void an_error_of_core_reaches_the_client_with_its_reason(void **state)
 	test_front_stop(&front);
 }
 
+static const Bpfleet__V1__MethodCalls *calls_of(struct rpc_channel *channel, const char *method,
+						size_t *ret_n_methods)
+{
+	Bpfleet__V1__GetStatusRequest request = BPFLEET__V1__GET_STATUS_REQUEST__INIT;
+	const Bpfleet__V1__GetStatusResponse *status;
+	ProtobufCMessage *message = NULL;
+
+	assert_int_equal(test_call(channel, "GetStatus", &request.base, arena, &message),
+			 ERROR_NONE);
+	status = (const Bpfleet__V1__GetStatusResponse *)message;
+	*ret_n_methods = status->n_calls;
+	for (size_t i = 0; i < status->n_calls; i++) {
+		if (strcmp(status->calls[i]->method, method) == 0)
+			return status->calls[i];
+	}
+	return NULL;
+}
+
+static void calls_are_counted_by_method_and_status_of_all_clients(void **state)
+{
+	Bpfleet__V1__GetInstanceRequest request = BPFLEET__V1__GET_INSTANCE_REQUEST__INIT;
+	Bpfleet__V1__LoadRequest load = BPFLEET__V1__LOAD_REQUEST__INIT;
+	const Bpfleet__V1__MethodCalls *calls = NULL;
+	struct rpc_channel *channel, *other;
+	ProtobufCMessage *message = NULL;
+	struct error err = { 0 };
+	size_t n_methods = 0;
+
+	(void)state;
+	test_front_start(&front, NULL);
+	front.core.hold_loads = true;
+	channel = test_connect(&front);
+	other = test_connect(&front);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(test_call(other, "GetInstance", &request.base, arena, NULL),
+				 ERROR_NOT_FOUND);
+	assert_true(rpc_unary(other, SERVICE, "Load", &load.base,
+			      clock_monotonic_ns() + 20 * NS_PER_MS, arena, &message, &err) < 0);
+	/* The client knows before front does: how often the count is looked at is counted too. */
+	for (int i = 0; i < 1000 && calls == NULL; i++)
+		calls = calls_of(channel, "Load", &n_methods);
+	assert_non_null(calls);
+	assert_int_equal(calls->n_ok, 0);
+	assert_int_equal(calls->n_failed, 1);
+	assert_int_equal(calls->n_failures, 1);
+	assert_true(strcmp(calls->failures[0]->status, "DEADLINE_EXCEEDED") == 0 ||
+		    strcmp(calls->failures[0]->status, "CANCELLED") == 0);
+	assert_true(calls->duration_ns > 10 * NS_PER_MS);
+	assert_int_equal(calls->n_within, 6);
+	assert_int_equal(calls->within[0], 0);
+	calls = calls_of(channel, "GetInstance", &n_methods);
+	assert_non_null(calls);
+	assert_int_equal(n_methods, 3);
+	assert_int_equal(calls->n_failed, 3);
+	assert_string_equal(calls->failures[0]->status, "NOT_FOUND");
+	assert_int_equal(calls->failures[0]->n, 3);
+	assert_true(calls->within[5] == 3 && calls->within[0] <= calls->within[1]);
+	calls = calls_of(channel, "GetStatus", &n_methods);
+	assert_non_null(calls);
+	assert_true(calls->n_ok >= 2 && calls->n_failed == 0 && calls->n_failures == 0);
+	front.core.hide_all = true;
+	assert_null(calls_of(channel, "GetInstance", &n_methods));
+	assert_int_equal(n_methods, 0);
+	front.core.hide_all = false;
+	test_core_release(&front.core);
+	rpc_channel_close(other);
+	rpc_channel_close(channel);
+	test_front_stop(&front);
+}
+
 static void the_deadline_travels_to_core(void **state)
 {
 	Bpfleet__V1__GetStatusRequest request = BPFLEET__V1__GET_STATUS_REQUEST__INIT;
@@ -835,6 +905,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(a_call_is_answered_by_core_in_the_name_of_its_session),
 		T(an_error_of_core_reaches_the_client_with_its_reason),
+		T(calls_are_counted_by_method_and_status_of_all_clients),
 		T(the_deadline_travels_to_core),
 		T(a_call_whose_client_gave_up_ends_and_its_late_answer_is_dropped),
 		T(slow_work_of_one_client_leaves_core_to_the_others),
