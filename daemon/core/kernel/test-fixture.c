@@ -365,14 +365,15 @@ static bool drop_privileges(void)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
 }
 
+/* One command for all: to start one takes long where the machine is emulated. */
 static void make_network(void)
 {
-	place_command(
-		"ip link set lo up && "
-		"ip link add v0 address 02:00:00:00:00:01 type veth "
-		"peer name v1 address 02:00:00:00:00:02 && "
-		"ip addr add 10.77.0.1/24 dev v0 && ip link set v0 up && ip link set v1 up && "
-		"ip neigh add 10.77.0.2 lladdr 02:00:00:00:00:02 dev v0 nud permanent");
+	place_command("printf '%%s\\n' 'link set lo up' "
+		      "'link add v0 address 02:00:00:00:00:01 type veth "
+		      "peer name v1 address 02:00:00:00:00:02' "
+		      "'addr add 10.77.0.1/24 dev v0' 'link set v0 up' 'link set v1 up' "
+		      "'neigh add 10.77.0.2 lladdr 02:00:00:00:00:02 dev v0 nud permanent' "
+		      "| ip -batch -");
 }
 
 /* In the child: everything that ends with it. */
@@ -380,11 +381,18 @@ static int enter(enum place_role role, const char *root, bool (*prepare)(void))
 {
 	const bool drop = role != PLACE_ROOT;
 	struct error err = { 0 };
-	char options[64], pid[16], path[320];
+	char pid[16], path[320];
 	const unsigned int uid = drop ? NOBODY : 0;
 	struct stat st;
 	ssize_t n;
 
+	/* Before the namespaces: the file stays in the old one, where its path may have another
+	 * root. */
+	n = readlink("/proc/self/exe", place.program, sizeof(place.program) - 1);
+	if (n < 0 || stat(place.program, &st) < 0)
+		return cannot("find the running test");
+	place.program_dev = st.st_dev;
+	place.program_inode = st.st_ino;
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return cannot("make namespaces");
@@ -394,15 +402,10 @@ static int enter(enum place_role role, const char *root, bool (*prepare)(void))
 	place.fork_id = read_number(path);
 	if (umount(root) < 0 || place.fork_id == 0)
 		return cannot("read the id of a tracepoint");
-	(void)snprintf(options, sizeof(options), "uid=%u,gid=%u,mode=0700", uid, uid);
-	if (mount("bpf", root, "bpf", 0, options) < 0)
+	/* Before Linux 6.7 a bpffs takes no uid in its options. */
+	if (mount("bpf", root, "bpf", 0, "mode=0700") < 0 || chown(root, uid, uid) < 0)
 		return cannot("mount a bpffs");
 	(void)snprintf(place.bpffs, sizeof(place.bpffs), "%s", root);
-	n = readlink("/proc/self/exe", place.program, sizeof(place.program) - 1);
-	if (n < 0 || stat(place.program, &st) < 0)
-		return cannot("find the running test");
-	place.program_dev = st.st_dev;
-	place.program_inode = st.st_ino;
 	/* Before the cgroup is entered, which must be empty to be removed. */
 	if (!start_helper())
 		return cannot("start a helper");
