@@ -1,11 +1,9 @@
 #include "daemon/config/config.h"
 
-#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/str.h"
@@ -361,18 +359,4 @@ int config_load(const char *path, struct config **ret, struct error *err)
 	if (r < 0)
 		return r;
 	return config_from_doc(doc, path, ret, err);
-}
-
-bool config_is_held(const struct config *config)
-{
-	const char *folders[] = { config->state_dir, config->run_dir };
-
-	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-		_cleanup_free_ char *path = join(folders[i], strlen(folders[i]), "/held");
-
-		/* Held when in doubt: the owner's off switch must not fail open. */
-		if (path == NULL || access(path, F_OK) == 0 || errno != ENOENT)
-			return true;
-	}
-	return false;
 }

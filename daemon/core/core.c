@@ -11,8 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "daemon/config/config.h"
-#include "daemon/config/policy.h"
+#include "daemon/config/settings.h"
 #include "daemon/core/jobs.h"
 #include "daemon/core/kernel/load.h"
 #include "daemon/core/kernel/order.h"
@@ -211,9 +210,9 @@ static void on_new_front(void *user, int fd)
 		log_error(LOG_LEVEL_ERROR, &err, "take a new front");
 }
 
-static void on_reload(void *user)
+static void on_reload(void *user, int settings_fd)
 {
-	core_reload(user);
+	core_reload(user, settings_fd);
 }
 
 static void on_supervisor_gone(void *user)
@@ -227,17 +226,20 @@ static void on_supervisor_gone(void *user)
 
 /* ---- policy and trust */
 
-static int load_rules(struct core *core, struct error *err)
+static int take_rules(struct core *core, struct settings *settings, struct error *err)
 {
-	_cleanup_(policy_freep) struct policy *policy = NULL;
-	int r = policy_load(core->config->policy, &policy, err);
+	int r;
 
-	if (r >= 0)
-		r = trusted_bundles_load_trust(core->bundles, core->config->trust, err);
+	if (settings->policy == NULL || settings->trust == NULL) {
+		*err = settings->err;
+		return -error_info(err->code)->sys_errno;
+	}
+	r = trusted_bundles_take_trust(core->bundles, settings->trust, core->config->trust, err);
 	if (r < 0)
 		return r;
-	policy_free(core->policy);
-	core->policy = TAKE_PTR(policy);
+	if (core->rules != core->settings)
+		settings_close(core->rules);
+	core->rules = settings;
 	core->policy_epoch++;
 	return 0;
 }
@@ -264,12 +266,15 @@ static void audit_reload(struct core *core, const struct error *cause)
 		log_error(LOG_LEVEL_WARNING, &err, "audit a reload");
 }
 
-void core_reload(struct core *core)
+void core_reload(struct core *core, int settings_fd)
 {
 	Bpfleet__Ipc__Notice notice = BPFLEET__IPC__NOTICE__INIT;
+	struct settings *settings = NULL;
 	struct error err = { 0 };
 
-	if (load_rules(core, &err) < 0) {
+	if (settings_open(settings_fd, &settings, &err) < 0 ||
+	    take_rules(core, settings, &err) < 0) {
+		settings_close(settings);
 		log_error(LOG_LEVEL_ERROR, &err, "policy and trust stay as they were");
 		(void)snprintf(core->trust_alarm, sizeof(core->trust_alarm),
 			       "policy or trust on disk is not in force: %.180s", err.message);
@@ -424,7 +429,6 @@ int core_start(struct core *core, const struct core_options *options, struct err
 {
 	int r;
 
-	core->config_path = options->config_path;
 	core->front_source.fd = -1;
 	core->started_at_ns = clock_realtime_ns();
 	core->chores = (struct loop_timer){ .deadline = UINT64_MAX, .due = on_chores };
@@ -440,9 +444,10 @@ int core_start(struct core *core, const struct core_options *options, struct err
 	if (sodium_init() < 0)
 		return error_raise(err, ERROR_INTERNAL, "libsodium does not start");
 	kernel_init();
-	r = config_load(options->config_path, &core->config, err);
+	r = supervisor_settings(options->supervisor_fd, &core->settings, err);
 	if (r < 0)
 		return r;
+	core->config = core->settings->config;
 	log_init("bpfleet-core", core->config->log_level);
 	core->held_by_owner = config_is_held(core->config);
 	r = mapread_possible_cpus();
@@ -457,7 +462,7 @@ int core_start(struct core *core, const struct core_options *options, struct err
 	if (r >= 0)
 		r = start_parts(core, options, err);
 	if (r >= 0)
-		r = load_rules(core, err);
+		r = take_rules(core, core->settings, err);
 	for (size_t i = 0; r >= 0 && i < HOOK_N_KINDS; i++)
 		kernel_probe(i, &core->support[i]);
 	if (r >= 0)
@@ -497,8 +502,9 @@ void core_done(struct core *core)
 	supervisor_link_free(core->supervisor);
 	kernel_pins_close(core->pins);
 	store_close(core->store);
-	policy_free(core->policy);
-	config_free(core->config);
+	if (core->rules != core->settings)
+		settings_close(core->rules);
+	settings_close(core->settings);
 	loop_free(core->loop);
 	order_free(core->kernel.order);
 }

@@ -25,6 +25,7 @@ struct request;
 struct select_wait;
 struct session;
 struct sessions;
+struct settings;
 struct statistics;
 struct supervisor_link;
 struct ticket;
@@ -34,8 +35,8 @@ struct trusted_bundles;
 #define CORE_CREDITS 512u
 
 struct core {
-	const char *config_path;
-	struct config *config;
+	struct settings *settings;   /* of the start */
+	const struct config *config; /* theirs */
 	struct loop *loop;
 	struct jobs *jobs;
 	struct supervisor_link *supervisor;
@@ -47,8 +48,8 @@ struct core {
 	pthread_mutex_t netns_lock; /* one bpfleet-netns at a time */
 	struct kernel_support support[HOOK_N_KINDS];
 
-	struct policy *policy;
-	uint64_t policy_epoch; /* counts the policies and trusts of this process */
+	struct settings *rules; /* whose policy is in force */
+	uint64_t policy_epoch;	/* counts the policies and trusts of this process */
 	struct trusted_bundles *bundles;
 	char audit_alarm[256]; /* what is wrong with the audit log; empty: nothing was found */
 	char trust_alarm[256]; /* why the files on disk are not in force; empty: they are */
@@ -85,7 +86,6 @@ struct core {
 
 /* Starts everything up to the point where requests can be served. */
 struct core_options {
-	const char *config_path;
 	int front_fd;
 	int supervisor_fd;
 };
@@ -103,8 +103,9 @@ void core_front_failed(struct core *core, const struct error *err);
 /* Front's grants for an instance are void. */
 void core_notice_ended_instance(struct core *core, const char *id);
 
-/* Reads policy and trust again; on an error the old ones stay in force and an alarm is shown. */
-void core_reload(struct core *core);
+/* Puts the policy and trust of settings_open(fd) in force; on an error the old ones stay and an
+ * alarm is shown. */
+void core_reload(struct core *core, int settings_fd);
 
 /* BLAKE2b-256, as the store's hash function. */
 void core_hash(const void *bytes, size_t n, uint8_t out[static STORE_HASH_LEN]);

@@ -15,15 +15,17 @@
 
 static int usage(void)
 {
-	(void)fprintf(stderr, "usage: bpfleet-core --config PATH --front-fd N --supervisor-fd N "
-			      "[--lock-fd N]\nbpfleetd starts it; by hand it is of no use.\n");
+	(void)fprintf(
+		stderr,
+		"usage: bpfleet-core --front-fd N --supervisor-fd N "
+		"[--config PATH] [--lock-fd N]\nbpfleetd starts it; by hand it is of no use.\n");
 	return 2;
 }
 
 static bool parse(int argc, char **argv, struct core_options *ret)
 {
 	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
+		{ "config", required_argument, NULL, 'c' }, /* for those who look at processes */
 		{ "front-fd", required_argument, NULL, 'f' },
 		{ "supervisor-fd", required_argument, NULL, 's' },
 		{ "lock-fd", required_argument, NULL, 'l' }, /* only kept open */
@@ -41,15 +43,12 @@ static bool parse(int argc, char **argv, struct core_options *ret)
 		}
 		if (c != 'c' && (c == '?' || str_to_u64(optarg, 1 << 20, &number) < 0))
 			return false;
-		if (c == 'c')
-			ret->config_path = optarg;
-		else if (c == 'f')
+		if (c == 'f')
 			ret->front_fd = (int)number;
 		else if (c == 's')
 			ret->supervisor_fd = (int)number;
 	}
-	return optind == argc && ret->config_path != NULL && ret->front_fd >= 0 &&
-	       ret->supervisor_fd >= 0;
+	return optind == argc && ret->front_fd >= 0 && ret->supervisor_fd >= 0;
 }
 
 static struct core core;

@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "daemon/config/config.h"
+#include "daemon/config/settings.h"
 #include "daemon/core/links.h"
 #include "daemon/core/session.h"
 #include "store/audit.h"
@@ -361,8 +361,9 @@ bool request_may(const struct request *request, enum policy_verb verb, const cha
 
 	if (owner != NULL && !owner_uid(owner, &uid))
 		uid = (uid_t)-1;
-	return policy_decide(request->core->policy, session_policy_identity(request->session), verb,
-			     bundle, owner == NULL ? NULL : &uid)
+	return policy_decide(request->core->rules->policy,
+			     session_policy_identity(request->session), verb, bundle,
+			     owner == NULL ? NULL : &uid)
 		.allowed;
 }
 

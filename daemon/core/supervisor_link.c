@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fdpass.h"
+#include "daemon/config/settings.h"
 #include "daemon/core/loop.h"
 #include "daemon/supervisor/protocol.h"
 
@@ -77,8 +78,8 @@ static void on_ready(struct loop_fd *source, uint32_t epoll_events)
 	while ((r = receive(link, &message, &fd)) > 0) {
 		if (message.type == SUPERVISOR_REPLY)
 			answer(link, &message, &fd);
-		else if (message.type == SUPERVISOR_RELOAD)
-			link->handler.reload(link->handler.user);
+		else if (message.type == SUPERVISOR_SETTINGS)
+			link->handler.reload(link->handler.user, fd);
 		else if (message.type == SUPERVISOR_NEW_FRONT && fd >= 0)
 			link->handler.new_front(link->handler.user, TAKE_FD(fd));
 		if (fd >= 0)
@@ -86,6 +87,17 @@ static void on_ready(struct loop_fd *source, uint32_t epoll_events)
 	}
 	if (r < 0)
 		link->handler.gone(link->handler.user);
+}
+
+int supervisor_settings(int fd, struct settings **ret, struct error *err)
+{
+	struct supervisor_message message;
+	_cleanup_close_ int settings_fd = -1;
+
+	if (fdpass_receive(fd, &message, sizeof(message), &settings_fd) <= 0 ||
+	    message.protocol != SUPERVISOR_PROTOCOL || message.type != SUPERVISOR_SETTINGS)
+		return error_raise(err, ERROR_PROTOCOL, "bpfleetd sent no settings");
+	return settings_open(settings_fd, ret, err);
 }
 
 int supervisor_link_new(struct loop *loop, int fd, const struct supervisor_handler *handler,

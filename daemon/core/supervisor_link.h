@@ -11,14 +11,19 @@
 
 struct error;
 struct loop;
+struct settings;
 struct supervisor_link;
 
 struct supervisor_handler {
-	void (*new_front)(void *user, int fd); /* takes the fd */
-	void (*reload)(void *user);
-	void (*gone)(void *user); /* the supervisor ended: so must core */
+	void (*new_front)(void *user, int fd);	     /* takes the fd */
+	void (*reload)(void *user, int settings_fd); /* borrows the fd, of settings_open() */
+	void (*gone)(void *user);		     /* the supervisor ended: so must core */
 	void *user;
 };
+
+/* The settings that lie in the pair from the start on. Errors: PROTOCOL, those of settings_open().
+ */
+_must_check_ int supervisor_settings(int fd, struct settings **ret, struct error *err);
 
 /* Takes the fd. Errors: OUT_OF_MEMORY, IO. */
 _must_check_ int supervisor_link_new(struct loop *loop, int fd,

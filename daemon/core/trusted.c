@@ -88,15 +88,12 @@ static int fill_trust(const struct trust_file *file, struct trust *trust, struct
 	return r;
 }
 
-int trusted_bundles_load_trust(struct trusted_bundles *bundles, const char *path, struct error *err)
+int trusted_bundles_take_trust(struct trusted_bundles *bundles, const struct trust_file *file,
+			       const char *path, struct error *err)
 {
-	_cleanup_(trust_file_freep) struct trust_file *file = NULL;
-	_cleanup_(trust_unrefp) struct trust_ref *trust = NULL;
-	int r = trust_file_load(path, &file, err);
+	_cleanup_(trust_unrefp) struct trust_ref *trust = calloc(1, sizeof(*trust));
+	int r;
 
-	if (r < 0)
-		return r;
-	trust = calloc(1, sizeof(*trust));
 	if (trust == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "read %s", path);
 	trust->n_refs = 1;

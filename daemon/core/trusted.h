@@ -15,6 +15,7 @@
 struct config;
 struct error;
 struct store;
+struct trust_file;
 struct trusted_bundles;
 
 /* The trust in force, shared with jobs under way. */
@@ -30,8 +31,10 @@ _must_check_ int trusted_bundles_new(size_t max_bytes, struct trusted_bundles **
 void trusted_bundles_free(struct trusted_bundles *bundles);
 DEFINE_CLEANUP(struct trusted_bundles, trusted_bundles_free)
 
-/* Reads the trust file and puts it in force. Errors: CONFIG_INVALID, KEY_MALFORMED ... */
-_must_check_ int trusted_bundles_load_trust(struct trusted_bundles *bundles, const char *path,
+/* Puts what was read of a trust file in force; path is for messages. Errors: CONFIG_INVALID,
+ * KEY_MALFORMED ... */
+_must_check_ int trusted_bundles_take_trust(struct trusted_bundles *bundles,
+					    const struct trust_file *file, const char *path,
 					    struct error *err);
 /* Borrowed; NULL before the first trust. */
 struct trust_ref *trusted_bundles_trust(struct trusted_bundles *bundles);

@@ -27,15 +27,14 @@ enum supervisor_type {
 	/* core -> supervisor, one SUPERVISOR_REPLY with the same serial */
 	SUPERVISOR_TRACEPOINT_ID = 3, /* category, name -> value = id */
 	SUPERVISOR_STATS_ON = 4, /* window_ms -> fd; statistics count while core keeps it open */
-	SUPERVISOR_KALLSYMS =
-		5, /* -> fd of /proc/kallsyms with addresses; offset is shared: pread */
+	SUPERVISOR_KALLSYMS = 5, /* -> fd of /proc/kallsyms; its offset is shared: pread */
 	SUPERVISOR_RESTART_FRONT = 6, /* front misbehaves: kill it, start another */
 	SUPERVISOR_TRACEABLE = 7,     /* -> fd of tracefs' available_filter_functions */
 	SUPERVISOR_NETNS_ATTACH = 8,  /* -> fd: the pair with a fresh bpfleet-netns; -EBUSY */
 	/* supervisor -> core */
 	SUPERVISOR_REPLY = 16,
 	SUPERVISOR_NEW_FRONT = 17, /* fd: core's end of the pair with a fresh front */
-	SUPERVISOR_RELOAD = 18,	   /* read policy and trust again */
+	SUPERVISOR_SETTINGS = 18, /* fd: of daemon/config/settings.h; first of all, and at SIGHUP */
 };
 
 struct supervisor_message {

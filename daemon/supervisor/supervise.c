@@ -15,7 +15,7 @@
 #include "base/error.h"
 #include "base/fdpass.h"
 #include "base/log.h"
-#include "daemon/config/config.h"
+#include "daemon/config/settings.h"
 #include "daemon/host/host.h"
 #include "daemon/sandbox/sandbox.h"
 #include "daemon/supervisor/protocol.h"
@@ -114,6 +114,14 @@ static void tell_core(struct supervisor *s, struct supervisor_message *message, 
 		child_signal(&s->core, SIGKILL);
 }
 
+/* Core parses no files: what root wrote, and what is wrong with it, comes from here. */
+static void tell_settings(struct supervisor *s)
+{
+	_cleanup_close_ int fd = settings_pack(s->config);
+
+	tell_core(s, &(struct supervisor_message){ .type = SUPERVISOR_SETTINGS }, fd);
+}
+
 static void start_front(struct supervisor *s, int core_fd)
 {
 	static const char *const options[] = { "--core-fd", "--listen-fd", "--fdservice-fd" };
@@ -125,13 +133,12 @@ static void start_front(struct supervisor *s, int core_fd)
 
 static void restart_front(struct supervisor *s)
 {
-	struct supervisor_message message = { .type = SUPERVISOR_NEW_FRONT };
 	int pair[2];
 
 	s->front.due = clock_monotonic_ns() + NS_PER_SEC;
 	if (make_pair(pair) < 0)
 		return;
-	tell_core(s, &message, pair[0]);
+	tell_core(s, &(struct supervisor_message){ .type = SUPERVISOR_NEW_FRONT }, pair[0]);
 	start_front(s, pair[1]);
 	(void)close(pair[0]);
 	(void)close(pair[1]);
@@ -150,6 +157,7 @@ static void start_both(struct supervisor *s)
 		if (s->core_fd >= 0)
 			(void)close(s->core_fd);
 		s->core_fd = TAKE_FD(own_pair[0]);
+		tell_settings(s);
 		child_start(s, &s->core, fds, options);
 		start_front(s, front_pair[1]);
 	}
@@ -226,7 +234,6 @@ static void hear_core(struct supervisor *s)
 
 static void hear_signal(struct supervisor *s, int signal_fd)
 {
-	struct supervisor_message reload = { .type = SUPERVISOR_RELOAD };
 	struct signalfd_siginfo info;
 	char text[64];
 
@@ -236,7 +243,7 @@ static void hear_signal(struct supervisor *s, int signal_fd)
 		(void)snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%llu",
 			       (unsigned long long)(clock_monotonic_ns() / 1000));
 		host_notify(s->host, text);
-		tell_core(s, &reload, -1);
+		tell_settings(s);
 		host_notify(s->host, "READY=1");
 	} else if (info.ssi_signo != SIGHUP && !s->stopping) {
 		s->stopping = true;

@@ -114,8 +114,9 @@ static void run_core(void)
 			if (m.type == SUPERVISOR_NEW_FRONT) {
 				event("new-front");
 				front = fd;
-			} else if (m.type == SUPERVISOR_RELOAD) {
-				event("reload");
+			} else if (m.type == SUPERVISOR_SETTINGS) {
+				event(fd >= 0 ? "settings" : "no settings");
+				(void)close(fd);
 			} else {
 				pass_answer(control, &asker, &m, fd);
 			}

@@ -429,15 +429,16 @@ static void a_stop_drains_front_before_core(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
-static void a_hangup_makes_core_reload(void **state)
+static void a_hangup_brings_core_new_settings(void **state)
 {
 	struct fixture *f = *state;
 
 	start(f);
+	(void)wait_event(f, "core settings", 1);
 	assert_int_equal(kill(f->pid, SIGHUP), 0);
 	expect_notice(f, "RELOADING=1\nMONOTONIC_USEC=");
 	expect_notice(f, "READY=1");
-	(void)wait_event(f, "core reload", 1);
+	(void)wait_event(f, "core settings", 2);
 	assert_int_equal(events(f, "core start", NULL), 1);
 }
 
@@ -708,7 +709,7 @@ int main(int argc, char **argv)
 		TEST(the_first_restart_is_immediate_and_the_next_ones_wait),
 		TEST(when_the_supervisor_dies_nobody_stays),
 		TEST(a_stop_drains_front_before_core),
-		TEST(a_hangup_makes_core_reload),
+		TEST(a_hangup_brings_core_new_settings),
 		TEST(core_learns_the_ids_of_tracepoints),
 		TEST(core_gets_fds_it_could_not_open_itself),
 		TEST(core_can_have_front_restarted),

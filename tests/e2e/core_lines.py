@@ -13,7 +13,7 @@ import sys
 
 executable, root, ceiling = sys.argv[1], os.path.realpath(sys.argv[2]), int(sys.argv[3])
 text = subprocess.run(["llvm-dwarfdump", "--debug-line", executable], capture_output=True, text=True, check=True).stdout
-lines, files, folders, current = set(), {}, {}, None
+lines, files, folders, current, dropped = set(), {}, {}, None, None
 for row in text.split("\n"):
     if row.startswith("debug_line["):
         files, folders = {}, {}
@@ -26,9 +26,12 @@ for row in text.split("\n"):
     elif m := re.match(r"\s+dir_index: (\d+)", row):
         current[1] = int(m[1])
     elif m := re.match(r"0x([0-9a-f]{16})\s+(\d+)\s+\d+\s+(\d+)\s", row):
-        # Address 0: a function that the linker dropped.
+        # A run of rows that begins at address 0 is of a function that the linker dropped.
+        if dropped is None:
+            dropped = int(m[1], 16) == 0
+        skip, dropped = dropped, None if "end_sequence" in row else dropped
         name, folder = files.get(int(m[3]), ["", 0])
-        if int(m[1], 16) == 0 or int(m[2]) == 0 or not name:
+        if skip or int(m[2]) == 0 or not name:
             continue
         folder = folders.get(folder, "")
         path = os.path.normpath(os.path.join(folders.get(0, ""), folder, name))
