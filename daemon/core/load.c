@@ -19,30 +19,25 @@
 #include "daemon/core/session.h"
 #include "daemon/core/state.pb-c.h"
 #include "daemon/core/step.h"
+#include "daemon/core/verify.h"
 #include "proto/arena.h"
 #include "store/bundles.h"
 #include "store/journal.h"
 
-/* Of stored files in memory for loads that wait for their verification. */
-#define VERIFY_BYTES_MAX ((size_t)64 << 20)
 #define LEASE_TTL_MAX_NS (UINT64_C(366) * 24 * 3600 * NS_PER_SEC)
 
 /* A Load between its request and its reply: first the bundle is verified if need be, then applied.
  */
 struct load {
-	struct job job; /* the verification */
+	struct job job;
 	struct request *request;
 	struct core *request_core; /* outlives the request */
-	struct trust_ref *trust;
-	struct digest digest;
-	struct stored_file file;
 	struct trusted_bundle *bundle;
 	struct error err;
 	struct apply *apply;
 	struct store_bytes budget; /* in the request's arena */
 	uint64_t op;
-	bool counted;	     /* in core->n_loading */
-	size_t verify_bytes; /* in core->verify_bytes */
+	bool counted; /* in core->n_loading */
 	uint8_t token[LEASE_TOKEN_LEN];
 	uint64_t lease_ends_at_ns;
 };
@@ -53,10 +48,6 @@ static void load_free(struct load *load)
 		return;
 	if (load->counted)
 		load->request_core->n_loading--;
-	if (load->verify_bytes > 0)
-		load->request_core->verify_bytes -= load->verify_bytes;
-	stored_file_done(&load->file);
-	trust_unref(load->trust);
 	trusted_bundle_unref(load->bundle);
 	apply_free(load->apply);
 	sodium_memzero(load->token, sizeof(load->token));
@@ -267,7 +258,7 @@ static int insert_instance(struct load *load, struct store_tx *tx, struct error 
 	for (size_t i = 0; i < message->n_parameters; i++)
 		parameters[i] = (struct store_parameter){ message->parameters[i]->name,
 							  message->parameters[i]->value };
-	memcpy(row.digest, load->digest.bytes, BUNDLE_DIGEST_LEN);
+	memcpy(row.digest, load->bundle->digest.bytes, BUNDLE_DIGEST_LEN);
 	core_hash(load->token, sizeof(load->token), row.lease_token_hash);
 	return store_instance_insert(tx, &row, parameters, message->n_parameters, err);
 }
@@ -546,14 +537,7 @@ static int begin(struct load *load, struct error *err)
 	struct request *request = load->request;
 	int r;
 
-	rules_note_bundle(request, load->bundle);
-	r = trusted_bundle_check(request->core->bundles, load->bundle, err);
-	if (r >= 0)
-		r = rules_check_expiry(load->bundle->bundle->manifest, err);
-	if (r >= 0)
-		r = rules_check_floor(request->core, load->bundle->bundle->manifest, err);
-	if (r >= 0)
-		r = quarantine_check(request->core, load->digest.bytes, err);
+	r = rules_check_bundle(request, load->bundle, err);
 	if (r >= 0)
 		r = make_apply(load, err);
 	if (r < 0)
@@ -574,28 +558,14 @@ static int begin(struct load *load, struct error *err)
 	return 0;
 }
 
-/* ---- verification, where the bundle is not in memory */
-
-static void verify_work(struct job *job)
+static void verified(void *user, struct trusted_bundle *bundle, const struct error *err)
 {
-	struct load *load = load_of(job);
-	const struct trust_blob file = { load->file.bytes, load->file.size };
+	_cleanup_(load_freep) struct load *load = user;
+	int r = -1;
 
-	if (trusted_bundle_verify(load->trust, file, &load->digest, load->file.signatures,
-				  load->file.n_signatures, &load->bundle, &load->err) < 0)
-		load->bundle = NULL;
-}
-
-static void verify_done(struct job *job)
-{
-	_cleanup_(load_freep) struct load *load = load_of(job);
-	int r = load->bundle == NULL ? -1 : 0;
-
-	stored_file_done(&load->file);
-	load->request_core->verify_bytes -= load->verify_bytes;
-	load->verify_bytes = 0;
-	if (r >= 0) {
-		trusted_bundles_put(load->request->core->bundles, load->bundle);
+	load->err = *err;
+	if (bundle != NULL) {
+		load->bundle = trusted_bundle_ref(bundle);
 		r = begin(load, &load->err);
 	}
 	if (r < 0)
@@ -610,7 +580,6 @@ int serve_load(struct request *request, ProtobufCMessage **ret_response, struct 
 	struct core *core = request->core;
 	_cleanup_(load_freep) struct load *load = calloc(1, sizeof(*load));
 	_cleanup_free_ struct store_bundle *row = NULL;
-	struct trusted_bundle *cached;
 	int r;
 
 	(void)ret_response;
@@ -630,26 +599,9 @@ int serve_load(struct request *request, ProtobufCMessage **ret_response, struct 
 		return r;
 	core->n_loading++;
 	load->counted = true;
-	load->digest = request->digest;
-	cached = trusted_bundles_get(core->bundles, &load->digest);
-	if (cached != NULL) {
-		load->bundle = trusted_bundle_ref(cached);
-		r = begin(load, err);
-		if (r < 0)
-			return r;
-		(void)TAKE_PTR(load);
-		return REQUEST_PENDING;
-	}
-	if (core->verify_bytes + row->size_bytes > VERIFY_BYTES_MAX)
-		return error_raise(err, ERROR_RATE_LIMITED,
-				   "bundles of %zu bytes wait to be verified", core->verify_bytes);
-	load->verify_bytes = (size_t)row->size_bytes;
-	core->verify_bytes += load->verify_bytes;
-	r = stored_file_read(core->store, &load->digest, (size_t)row->size_bytes, &load->file, err);
+	r = bundle_verify(core, &request->digest, VERIFY_BYTES_MAX, verified, load, err);
 	if (r < 0)
 		return r;
-	load->trust = trust_ref(trusted_bundles_trust(core->bundles));
-	load->job = (struct job){ .work = verify_work, .done = verify_done };
-	jobs_submit(core->jobs, &TAKE_PTR(load)->job);
+	(void)TAKE_PTR(load);
 	return REQUEST_PENDING;
 }

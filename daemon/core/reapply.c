@@ -11,8 +11,8 @@
 #include "daemon/core/reconcile-private.h"
 #include "daemon/core/request.h"
 #include "daemon/core/unload.h"
+#include "daemon/core/verify.h"
 #include "proto/arena.h"
-#include "store/bundles.h"
 
 #define ROWS_MAX 65536
 
@@ -20,9 +20,6 @@ struct reapply {
 	struct job job;
 	struct core *core;
 	char id[NAME_ID_LEN + 1];
-	struct trust_ref *trust;
-	struct stored_file file;
-	struct digest digest;
 	uint64_t max_memory_bytes;
 	struct removal removal; /* of what is left */
 	struct trusted_bundle *bundle;
@@ -34,8 +31,6 @@ static void reapply_free(struct reapply *reapply)
 {
 	if (reapply == NULL)
 		return;
-	stored_file_done(&reapply->file);
-	trust_unref(reapply->trust);
 	trusted_bundle_unref(reapply->bundle);
 	removal_done(&reapply->removal);
 	apply_free(reapply->apply);
@@ -262,7 +257,7 @@ static int begin(struct reapply *reapply, struct error *err)
 
 	r = trusted_bundle_check(reapply->core->bundles, reapply->bundle, err);
 	if (r >= 0)
-		r = quarantine_check(reapply->core, reapply->digest.bytes, err);
+		r = quarantine_check(reapply->core, reapply->bundle->digest.bytes, err);
 	if (r < 0)
 		return r;
 	reapply->apply = apply_new(reapply->core, reapply->bundle, reapply->id);
@@ -287,24 +282,14 @@ static int begin(struct reapply *reapply, struct error *err)
 	return 0;
 }
 
-static void verify_work(struct job *job)
+static void verified(void *user, struct trusted_bundle *bundle, const struct error *err)
 {
-	struct reapply *reapply = reapply_of(job);
-	const struct trust_blob file = { reapply->file.bytes, reapply->file.size };
+	_cleanup_(reapply_freep) struct reapply *reapply = user;
+	int r = -1;
 
-	if (trusted_bundle_verify(reapply->trust, file, &reapply->digest, reapply->file.signatures,
-				  reapply->file.n_signatures, &reapply->bundle, &reapply->err) < 0)
-		reapply->bundle = NULL;
-}
-
-static void verify_done(struct job *job)
-{
-	_cleanup_(reapply_freep) struct reapply *reapply = reapply_of(job);
-	int r = reapply->bundle == NULL ? -1 : 0;
-
-	stored_file_done(&reapply->file);
-	if (r >= 0) {
-		trusted_bundles_put(reapply->core->bundles, reapply->bundle);
+	reapply->err = *err;
+	if (bundle != NULL) {
+		reapply->bundle = trusted_bundle_ref(bundle);
 		r = begin(reapply, &reapply->err);
 	}
 	if (r < 0)
@@ -337,8 +322,7 @@ static uint64_t max_memory_of(const struct store_instance *row)
 int reapply_begin(struct core *core, const struct store_instance *row, struct error *err)
 {
 	_cleanup_(reapply_freep) struct reapply *reapply = calloc(1, sizeof(*reapply));
-	_cleanup_free_ struct store_bundle *bundle = NULL;
-	struct trusted_bundle *cached;
+	struct digest digest;
 	int r;
 
 	if (reapply == NULL)
@@ -348,23 +332,11 @@ int reapply_begin(struct core *core, const struct store_instance *row, struct er
 		return r;
 	reapply->core = core;
 	(void)snprintf(reapply->id, sizeof(reapply->id), "%s", row->id);
-	memcpy(reapply->digest.bytes, row->digest, BUNDLE_DIGEST_LEN);
+	memcpy(digest.bytes, row->digest, BUNDLE_DIGEST_LEN);
 	reapply->max_memory_bytes = max_memory_of(row);
-	r = store_bundle_get_digest(core->store, row->digest, &bundle, err);
+	r = mark_loading(core, row->id, err);
 	if (r >= 0)
-		r = mark_loading(core, row->id, err);
-	cached = trusted_bundles_get(core->bundles, &reapply->digest);
-	if (r >= 0 && cached != NULL) {
-		reapply->bundle = trusted_bundle_ref(cached);
-		r = begin(reapply, err);
-	} else if (r >= 0) {
-		r = stored_file_read(core->store, &reapply->digest, (size_t)bundle->size_bytes,
-				     &reapply->file, err);
-		reapply->trust = trust_ref(trusted_bundles_trust(core->bundles));
-		reapply->job = (struct job){ .work = verify_work, .done = verify_done };
-		if (r >= 0)
-			jobs_submit(core->jobs, &reapply->job);
-	}
+		r = bundle_verify(core, &digest, SIZE_MAX, verified, reapply, err);
 	if (r < 0) {
 		reapply->err = *err;
 		finish(reapply, r);

@@ -18,6 +18,7 @@
 #include "daemon/core/rules.h"
 #include "daemon/core/session.h"
 #include "daemon/core/step.h"
+#include "daemon/core/verify.h"
 #include "daemon/core/version.h"
 #include "proto/arena.h"
 #include "store/bundles.h"
@@ -30,10 +31,7 @@ struct replace {
 	struct job job;
 	struct request *request;
 	struct core *core;
-	struct trust_ref *trust;
-	struct digest digest; /* of the new bundle */
-	struct stored_file file;
-	struct trusted_bundle *bundle;
+	struct trusted_bundle *bundle; /* the new one */
 	struct store_instance *before;
 	bool entered; /* the instance is held */
 	struct apply *apply;
@@ -53,8 +51,6 @@ static void replace_free(struct replace *replace)
 		return;
 	if (replace->entered)
 		busy_leave(replace->core, replace->before->id);
-	stored_file_done(&replace->file);
-	trust_unref(replace->trust);
 	trusted_bundle_unref(replace->bundle);
 	version_switch_done(&replace->version);
 	replace_maps_done(&replace->maps);
@@ -244,7 +240,7 @@ static int record(struct replace *replace, Bpfleet__V1__ReplaceResponse **ret, s
 	};
 	int r = store_tx_begin(core->store, STORE_TX_GROW, &tx, err);
 
-	memcpy(row.digest, replace->digest.bytes, sizeof(row.digest));
+	memcpy(row.digest, replace->bundle->digest.bytes, sizeof(row.digest));
 	if (r >= 0)
 		r = store_version_switch(&tx, &row, replace->parameters, replace->n_parameters,
 					 err);
@@ -477,16 +473,8 @@ static int plan(struct replace *replace, struct error *err)
 static int begin(struct replace *replace, struct error *err)
 {
 	struct core *core = replace->core;
-	int r;
+	int r = rules_check_bundle(replace->request, replace->bundle, err);
 
-	rules_note_bundle(replace->request, replace->bundle);
-	r = trusted_bundle_check(core->bundles, replace->bundle, err);
-	if (r >= 0)
-		r = rules_check_expiry(manifest_of(replace), err);
-	if (r >= 0)
-		r = rules_check_floor(core, manifest_of(replace), err);
-	if (r >= 0)
-		r = quarantine_check(core, replace->digest.bytes, err);
 	if (r >= 0)
 		r = busy_enter(core, replace->before->id, true, err);
 	if (r < 0)
@@ -505,26 +493,14 @@ static int begin(struct replace *replace, struct error *err)
 	return 0;
 }
 
-/* ---- verification, where the bundle is not in memory */
-
-static void verify_work(struct job *job)
+static void verified(void *user, struct trusted_bundle *bundle, const struct error *err)
 {
-	struct replace *replace = replace_of(job);
-	const struct trust_blob file = { replace->file.bytes, replace->file.size };
+	_cleanup_(replace_freep) struct replace *replace = user;
+	int r = -1;
 
-	replace->r = trusted_bundle_verify(replace->trust, file, &replace->digest,
-					   replace->file.signatures, replace->file.n_signatures,
-					   &replace->bundle, &replace->err);
-}
-
-static void verify_done(struct job *job)
-{
-	_cleanup_(replace_freep) struct replace *replace = replace_of(job);
-	int r = replace->r;
-
-	stored_file_done(&replace->file);
-	if (r >= 0) {
-		trusted_bundles_put(replace->core->bundles, replace->bundle);
+	replace->err = *err;
+	if (bundle != NULL) {
+		replace->bundle = trusted_bundle_ref(bundle);
 		r = begin(replace, &replace->err);
 	}
 	if (r < 0)
@@ -539,7 +515,6 @@ int serve_replace(struct request *request, ProtobufCMessage **ret_response, stru
 	_cleanup_(replace_freep) struct replace *replace = calloc(1, sizeof(*replace));
 	_cleanup_free_ struct store_bundle *row = NULL;
 	struct core *core = request->core;
-	struct trusted_bundle *cached;
 	char object[sizeof(request->object)];
 	int r;
 
@@ -561,22 +536,9 @@ int serve_replace(struct request *request, ProtobufCMessage **ret_response, stru
 	(void)snprintf(request->object, sizeof(request->object), "%s", object);
 	if (r < 0)
 		return r;
-	replace->digest = request->digest;
-	cached = trusted_bundles_get(core->bundles, &replace->digest);
-	if (cached != NULL) {
-		replace->bundle = trusted_bundle_ref(cached);
-		r = begin(replace, err);
-		if (r < 0)
-			return r;
-		(void)TAKE_PTR(replace);
-		return REQUEST_PENDING;
-	}
-	r = stored_file_read(core->store, &replace->digest, (size_t)row->size_bytes, &replace->file,
-			     err);
+	r = bundle_verify(core, &request->digest, VERIFY_BYTES_MAX, verified, replace, err);
 	if (r < 0)
 		return r;
-	replace->trust = trust_ref(trusted_bundles_trust(core->bundles));
-	replace->job = (struct job){ .work = verify_work, .done = verify_done };
-	jobs_submit(core->jobs, &TAKE_PTR(replace)->job);
+	(void)TAKE_PTR(replace);
 	return REQUEST_PENDING;
 }

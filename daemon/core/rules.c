@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "bundle/hook.h"
+#include "daemon/core/budget.h"
 #include "daemon/core/trusted.h"
 
 int rules_check_expiry(const Bpfleet__V1__Manifest *manifest, struct error *err)
@@ -57,6 +58,22 @@ void rules_note_bundle(struct request *request, const struct trusted_bundle *bun
 		if (used >= sizeof(request->signers))
 			return;
 	}
+}
+
+int rules_check_bundle(struct request *request, const struct trusted_bundle *bundle,
+		       struct error *err)
+{
+	const Bpfleet__V1__Manifest *manifest = bundle->bundle->manifest;
+	struct core *core = request->core;
+	int r;
+
+	rules_note_bundle(request, bundle);
+	r = trusted_bundle_check(core->bundles, bundle, err);
+	if (r >= 0)
+		r = rules_check_expiry(manifest, err);
+	if (r >= 0)
+		r = rules_check_floor(core, manifest, err);
+	return r < 0 ? r : quarantine_check(core, bundle->digest.bytes, err);
 }
 
 int rules_check_hook(const Bpfleet__V1__ProgramSpec *program, const struct hook *hook,

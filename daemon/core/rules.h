@@ -16,6 +16,11 @@ _must_check_ int rules_check_floor(struct core *core, const Bpfleet__V1__Manifes
 /* Puts name, digest and signers of a verified bundle into the request's audit row. */
 void rules_note_bundle(struct request *request, const struct trusted_bundle *bundle);
 
+/* What is asked of a verified bundle before it may run anew: trust now, expiry, floor, quarantine.
+ * Notes it for the audit row. Errors: those of the four. */
+_must_check_ int rules_check_bundle(struct request *request, const struct trusted_bundle *bundle,
+				    struct error *err);
+
 /* A stored bundle by resource name (without a version: the highest), for a verb. New (free()). */
 _must_check_ int rules_find_bundle(struct request *request, const char *name, enum policy_verb verb,
 				   struct store_bundle **ret, struct error *err);

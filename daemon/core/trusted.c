@@ -6,7 +6,6 @@
 #include "bundle/format.h"
 #include "daemon/config/trust_file.h"
 #include "proto/arena.h"
-#include "store/bundles.h"
 
 struct trust_ref {
 	unsigned int n_refs;
@@ -212,39 +211,4 @@ void trusted_bundles_forget(struct trusted_bundles *bundles, const struct digest
 		return;
 	bundles->first = bundle->next;
 	trusted_bundle_unref(bundle);
-}
-
-int stored_file_read(struct store *store, const struct digest *digest, size_t size,
-		     struct stored_file *ret, struct error *err)
-{
-	struct stored_file file = { .size = size };
-	struct store_signature *rows = NULL;
-	size_t n = 0;
-	int r;
-
-	file.bytes = malloc(size);
-	if (file.bytes == NULL)
-		return error_raise(err, ERROR_OUT_OF_MEMORY, "read a bundle of %zu bytes", size);
-	r = store_bundle_read(store, digest->bytes, file.bytes, size, err);
-	if (r >= 0)
-		r = store_signature_list(store, digest->bytes, &rows, &n, err);
-	if (r < 0) {
-		free(file.bytes);
-		return r;
-	}
-	for (size_t i = 0; i < n && i < TRUST_SIGNATURES_MAX; i++)
-		file.signatures[file.n_signatures++] = (struct trust_blob){
-			.data = rows[i].minisig.data,
-			.size = rows[i].minisig.size,
-		};
-	file.rows = rows;
-	*ret = file;
-	return 0;
-}
-
-void stored_file_done(struct stored_file *file)
-{
-	free(file->bytes);
-	free(file->rows);
-	*file = (struct stored_file){ 0 };
 }

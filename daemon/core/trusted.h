@@ -73,15 +73,3 @@ struct trusted_bundle *trusted_bundles_get(struct trusted_bundles *bundles,
 /* Keeps it, unless the trust has changed since it was verified. */
 void trusted_bundles_put(struct trusted_bundles *bundles, struct trusted_bundle *bundle);
 void trusted_bundles_forget(struct trusted_bundles *bundles, const struct digest *digest);
-
-/* Bytes and signatures of a stored bundle, for a worker to verify. */
-struct stored_file {
-	uint8_t *bytes;
-	size_t size;
-	struct trust_blob signatures[TRUST_SIGNATURES_MAX];
-	size_t n_signatures;
-	void *rows; /* what the signatures borrow from */
-};
-_must_check_ int stored_file_read(struct store *store, const struct digest *digest, size_t size,
-				  struct stored_file *ret, struct error *err);
-void stored_file_done(struct stored_file *file);
