@@ -357,8 +357,10 @@ static int check_events(const Bpfleet__V1__MapSpec *map, const char *place, stru
 
 	if (events == NULL)
 		return 0;
-	if (strcmp(map->type, "ringbuf") != 0)
-		return invalid(err, "%s.events: only a ringbuf has events, not a %s", place,
+	if (strcmp(map->type, "ringbuf") != 0 && strcmp(map->type, "perf_event_array") != 0)
+		return invalid(err, "%s.events: a %s has no events", place, map->type);
+	if (events->drop_counter[0] != '\0' && strcmp(map->type, "ringbuf") != 0)
+		return invalid(err, "%s.events.drop_counter: the kernel counts for a %s", place,
 			       map->type);
 	if (events->record_type[0] != '\0')
 		r = check_name(name_check_symbol, events->record_type, place, "events.record_type",

@@ -14,6 +14,7 @@ enum map_type_flag {
 	MAP_UPDATES = 1 << 3,	     /* BPF_MAP_UPDATE_ELEM */
 	MAP_DELETES = 1 << 4,	     /* BPF_MAP_DELETE_ELEM */
 	MAP_WRITES_BATCHES = 1 << 5, /* BPF_MAP_UPDATE_BATCH */
+	MAP_EVENTS = 1 << 6,	     /* records to be streamed, by StreamEvents */
 	MAP_POPS = 1 << 7,	     /* BPF_MAP_LOOKUP_AND_DELETE_ELEM, without a key */
 	MAP_PER_CPU = 1 << 8,	     /* one value for each possible CPU */
 	MAP_FREEZES = 1 << 9,	     /* BPF_MAP_FREEZE makes sense: entries are data */

@@ -238,6 +238,8 @@ static void maps_are_checked(void **state)
 	CASE(s.map.name = TEXT(".rodata"), "maps[0].access");
 	CASE(s.ring.access = P(ACCESS__ACCESS_WRITE), "maps[1].access");
 	CASE(s.map.events = &s.events, "maps[0].events");
+	CASE((s.ring.type = TEXT("perf_event_array"), s.events.drop_counter = TEXT("lost")),
+	     "drop_counter");
 	CASE(s.events.record_type = TEXT("struct x"), "events.record_type");
 	CASE(s.events.drop_counter = TEXT("a.b"), "events.drop_counter");
 	CASE(s.display.path = TEXT("addr"), "display[0].path");

@@ -153,7 +153,9 @@ static int print_losses(const struct events *events, struct source *source,
 	uint64_t front_lost = news(&source->front_lost, batch->front_lost);
 	_cleanup_(str_done) struct str s = { 0 };
 
-	if (!source->seen || !batch->kernel_lost_known)
+	/* A program counts since its load; of a perf buffer the kernel counts for us. */
+	if (!batch->kernel_lost_known ||
+	    (!source->seen && strcmp(source->map->type, "perf_event_array") != 0))
 		kernel_lost = 0;
 	source->seen = true;
 	if (kernel_lost == 0 && subscriber_lost == 0 && front_lost == 0)

@@ -205,7 +205,7 @@ static const struct cli_command commands[] = {
 	  .arguments = ARGUMENTS(MAP_ARGUMENT, { "KEY", 1, CLI_MANY, CLI_COMPLETE_NONE, .help = KEY_HELP }),
 	  .run = cmd_map_delete },
 	{ "events", "Follow the events of an instance until Ctrl-C",
-	  .arguments = ARGUMENTS({ "INSTANCE[/MAP]", 1, 1, CLI_COMPLETE_INSTANCE, .help = "an instance, or one of its ring buffers" }),
+	  .arguments = ARGUMENTS({ "INSTANCE[/MAP]", 1, 1, CLI_COMPLETE_INSTANCE, .help = "an instance, or one of its ring buffers or perf buffers" }),
 	  .options = OPTIONS(
 		{ OPTION_FILTER, "filter", 'F', CLI_TEXT, .metavar = "CONDITION", .help = "only events for which it holds, as in docs/events.md" },
 		{ OPTION_SAMPLE, "sample", 'S', CLI_NUMBER, .metavar = "N", .help = "of those, one in N" },

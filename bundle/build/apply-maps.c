@@ -98,8 +98,10 @@ static int apply_events(struct yaml *yaml, yaml_node_t *node, void *context, str
 						{ "drops", apply_event_drops } };
 	struct target *target = context;
 
-	if (strcmp(target->spec->type, "ringbuf") != 0)
-		return yaml_error(yaml, node, err, "map '%s' is a %s; only a ringbuf has events",
+	if (strcmp(target->spec->type, "ringbuf") != 0 &&
+	    strcmp(target->spec->type, "perf_event_array") != 0)
+		return yaml_error(yaml, node, err,
+				  "map '%s' is a %s; only a ringbuf or perf_event_array has events",
 				  target->spec->name, target->spec->type);
 	target->spec->events = arena_alloc(target->apply->arena, sizeof(*target->spec->events));
 	if (target->spec->events == NULL)

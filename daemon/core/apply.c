@@ -1,5 +1,6 @@
 #include "daemon/core/apply.h"
 
+#include <linux/bpf.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -192,8 +193,8 @@ static int open_readonly(struct apply *apply, struct error *err)
 	for (size_t i = 0; i < object->n_maps; i++)
 		apply->readonly_fds[i] = -1;
 	for (size_t i = 0; r >= 0 && i < object->n_maps; i++) {
-		r = kernel_readonly_fd(apply->pins, object->maps[i].fd, &apply->readonly_fds[i],
-				       err);
+		r = kernel_reopen_map(apply->pins, object->maps[i].fd, BPF_F_RDONLY,
+				      &apply->readonly_fds[i], err);
 	}
 	return r;
 }

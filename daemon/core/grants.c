@@ -1,5 +1,6 @@
 /* Letting front read: map fds for a session, and tickets that an fd of a frozen map is redeemed
  * with. */
+#include <linux/bpf.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "daemon/config/config.h"
 #include "daemon/core/convert.h"
 #include "daemon/core/inner.h"
+#include "daemon/core/kernel/hooks.h"
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/methods.h"
@@ -142,9 +144,19 @@ static int grant_inner(struct request *request, const struct store_instance *ins
 	if (r >= 0 && inner != NULL)
 		r = convert_map(request->core, request->arena, inner, &reply->map, err);
 	if (r >= 0)
-		r = kernel_readonly_fd(request->core->pins, fd, &request->reply_fd, err);
+		r = kernel_reopen_map(request->core->pins, fd, BPF_F_RDONLY, &request->reply_fd,
+				      err);
 	reply->map->name = name;
 	return r;
+}
+
+/* The entries of a perf buffer go with the file that they were made through: it must be of nobody
+ * else. */
+static int own_file(struct request *request, struct error *err)
+{
+	_cleanup_close_ int fd = TAKE_FD(request->reply_fd);
+
+	return kernel_reopen_map(request->core->pins, fd, 0, &request->reply_fd, err);
 }
 
 int serve_grant_map(struct request *request, ProtobufCMessage **ret_response, struct error *err)
@@ -160,9 +172,9 @@ int serve_grant_map(struct request *request, ProtobufCMessage **ret_response, st
 		r = check_readable(map, err);
 	if (r < 0)
 		return r;
-	if (events != (strcmp(map->type, "ringbuf") == 0))
+	if (events != ((map_type_find(map->type)->flags & MAP_EVENTS) != 0))
 		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED,
-				   events ? "map '%s' is of type %s; only ring buffers have events"
+				   events ? "map '%s' is of type %s, which has no events"
 					  : "map '%s' is of type %s: stream its events instead",
 				   map->name, map->type);
 	r = fill_grant(request, instance, map, &reply, err);
@@ -173,9 +185,29 @@ int serve_grant_map(struct request *request, ProtobufCMessage **ret_response, st
 	else if (r >= 0)
 		r = instance_map_fd(request->core, instance->id, map->ordinal, !events,
 				    &request->reply_fd, err);
+	if (r >= 0 && events)
+		r = own_file(request, err);
 	if (r >= 0)
 		*ret_response = &reply->base;
 	return r;
+}
+
+int serve_grant_perf(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__Ipc__GrantPerfRequest *message = (const void *)request->message;
+	_cleanup_free_ struct store_instance *instance = NULL;
+	_cleanup_free_ struct store_map *map = NULL;
+	int r = request_find_map(request, message->map, POLICY_VERB_READ, &instance, &map, err);
+
+	(void)ret_response;
+	if (r >= 0)
+		r = check_readable(map, err);
+	if (r >= 0 && map_type_find(map->type)->number != BPF_MAP_TYPE_PERF_EVENT_ARRAY)
+		r = error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED, "map '%s' is a %s", map->name,
+				map->type);
+	return r < 0 ? r
+		     : kernel_perf_output(request->frame.fd, map->kernel_id, message->cpu,
+					  &request->reply_fd, err);
 }
 
 /* The map and offset of a drop counter, as the manifest names the variable. */

@@ -88,6 +88,8 @@ static const struct method methods[] = {
 		 1 * MIB, 0),
 	INTERNAL("GrantCounter", "read", &bpfleet__ipc__grant_map_request__descriptor,
 		 serve_grant_counter, 1 * MIB, 0),
+	INTERNAL("GrantPerf", "read", &bpfleet__ipc__grant_perf_request__descriptor,
+		 serve_grant_perf, 64 * KIB, 0),
 	INTERNAL("RedeemTicket", "read", &bpfleet__ipc__redeem_ticket_request__descriptor,
 		 serve_redeem_ticket, 1 * MIB, 0),
 	INTERNAL("GrantIterator", "read", &bpfleet__v1__read_iterator_request__descriptor,

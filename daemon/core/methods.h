@@ -38,6 +38,7 @@ METHOD_SERVE(serve_changes);
 /* grants.c, entries.c */
 METHOD_SERVE(serve_grant_map);
 METHOD_SERVE(serve_grant_counter);
+METHOD_SERVE(serve_grant_perf);
 METHOD_SERVE(serve_open_map);
 METHOD_SERVE(serve_redeem_ticket);
 METHOD_SERVE(serve_update_map);

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "bpfleet/v1/node.pb-c.h"
+#include "bundle/map-type.h"
 #include "daemon/front/call.h"
 #include "daemon/front/grant.h"
 #include "daemon/front/outlet.h"
@@ -33,6 +34,7 @@ struct stream {
 	char *condition; /* on the records wanted; NULL: all */
 	uint32_t sample_every;
 	uint32_t max_per_second;
+	bool opening; /* the map it is at is being opened */
 	bool live;    /* the sources have been sent */
 	bool recheck; /* the policy changed */
 	size_t n_maps;
@@ -45,6 +47,7 @@ struct stream {
 
 static void stream_pump(struct stream *stream);
 static int stream_ask(struct stream *stream, struct error *err);
+static void stream_try_opened(struct stream *stream);
 
 static void stream_fail(struct stream *stream, const struct error *error)
 {
@@ -55,7 +58,9 @@ static void on_event(void *arg)
 {
 	struct stream *stream = arg;
 
-	if (stream->live)
+	if (stream->opening)
+		stream_try_opened(stream);
+	else if (stream->live)
 		stream_pump(stream);
 }
 
@@ -187,11 +192,31 @@ static int stream_join(struct stream *stream, int counter_fd, uint32_t counter_o
 	outlet->choice.max_per_second = stream->max_per_second;
 	outlet->listening.on_event = on_event;
 	outlet->listening.arg = stream;
+	outlet->listening.session = stream->job.session;
 	r = source_join(stream->events->sources, grant, counter_fd, counter_offset,
 			&outlet->listening, err);
 	if (r == 0 && stream->condition != NULL)
 		r = outlet_set_filter(outlet, stream->condition, err);
-	return r < 0 ? r : stream_go_on(stream, err);
+	if (r < 0)
+		return r;
+	stream->opening = !source_is_open(outlet->listening.source);
+	return stream->opening ? 0 : stream_go_on(stream, err);
+}
+
+/* Something happened to one of its sources while it waits for the last to open. */
+static void stream_try_opened(struct stream *stream)
+{
+	const struct source *source = stream->outlets[stream->asking].listening.source;
+	const struct error *failure = source_failure(source);
+	struct error err = { 0 };
+
+	if (failure != NULL) {
+		stream_fail(stream, failure);
+	} else if (source_is_open(source)) {
+		stream->opening = false;
+		if (stream_go_on(stream, &err) < 0)
+			stream_fail(stream, &err);
+	}
 }
 
 static int take_counter(struct stream *stream, const struct core_reply *reply, struct error *err)
@@ -313,6 +338,13 @@ static int stream_ask(struct stream *stream, struct error *err)
 	return ask_about(stream, "GrantMap", on_grant, err);
 }
 
+static bool has_events(const char *type)
+{
+	const struct map_type *row = map_type_find(type);
+
+	return row != NULL && (row->flags & MAP_EVENTS) != 0;
+}
+
 static int take_maps(struct stream *stream, const struct core_reply *reply, struct error *err)
 {
 	const Bpfleet__V1__ListMapsResponse *list;
@@ -324,7 +356,7 @@ static int take_maps(struct stream *stream, const struct core_reply *reply, stru
 		return r;
 	list = (const Bpfleet__V1__ListMapsResponse *)message;
 	for (size_t i = 0; i < list->n_maps && r == 0; i++)
-		if (strcmp(list->maps[i]->type, "ringbuf") == 0 &&
+		if (has_events(list->maps[i]->type) &&
 		    list->maps[i]->access != BPFLEET__V1__ACCESS__ACCESS_PRIVATE)
 			r = take_name(stream, list->maps[i]->name, err);
 	if (r < 0)
@@ -450,7 +482,7 @@ int events_new(struct front *front, struct events **ret, struct error *err)
 	r = reader_new(front->loop, &events->reader, err);
 	if (r < 0)
 		return r;
-	events->sources = sources_new(front->loop, events->reader, &limits);
+	events->sources = sources_new(front, events->reader, &limits);
 	if (events->sources == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for events");
 	*ret = TAKE_PTR(events);
@@ -483,7 +515,7 @@ void events_new_epoch(struct events *events)
 
 		if (!rpc_call_alive(stream->job.call))
 			continue;
-		if (stream->job.asked != 0) {
+		if (stream->job.asked != 0 || stream->opening) {
 			/* What is being asked may have been answered by the old policy. */
 			stream->recheck = stream->n_maps > 0;
 			continue;

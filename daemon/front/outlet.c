@@ -207,8 +207,8 @@ static void message_count(struct message *message, const struct outlet *outlet)
 	batch->front_lost =
 		listening->counts.front_lost + (finishes ? entry->chunk->n_too_large : 0);
 	batch->unobserved = listening->counts.unobserved + entry->chunk->n_unobserved;
-	batch->unobserved_known = true;
-	batch->kernel_lost = entry->kernel_lost;
+	batch->unobserved_known = source_unobserved_known(listening->source);
+	batch->kernel_lost = entry->kernel_lost - listening->kernel_lost_before;
 	batch->kernel_lost_known = source_counter_known(listening->source);
 	batch->filtered_out = listening->counts.filtered_out;
 	batch->sampled_out = listening->counts.sampled_out;

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "daemon/front/chunk.h"
+#include "daemon/front/perf.h"
 #include "daemon/front/ring.h"
 #include "rpc/loop.h"
 
@@ -27,6 +28,19 @@
 /* Of one buffer before the others have their turn. */
 #define CHUNKS_A_TURN 4
 #define WAKEUPS_MAX 16
+/* A perf event would wake us for each record, at the cost of the program that writes it, or when
+ * its ring is half full. We let it do the latter, and look by ourselves this often. */
+#define PERF_IDLE_MS 10
+
+/* One ring of a buffer: the only one, or that of a CPU. */
+struct inlet {
+	int fd; /* -1: the CPU has none */
+	struct ring *ring;
+	struct perf_ring perf;
+	uint64_t enabled_ns;	      /* loop thread: when it was looked at last */
+	uint64_t lost_before;	      /* by events that were here earlier */
+	_Atomic uint64_t kernel_lost; /* in all; any thread */
+};
 
 struct reader_buffer {
 	struct reader *reader;
@@ -41,19 +55,23 @@ struct reader_buffer {
 	struct chunk *chunk; /* being filled, NULL: none */
 	size_t room_bytes;   /* that it was made with */
 	size_t next_bytes;   /* of a record that needs a larger one, or 0 */
-	int fd;
-	struct ring *ring;
+	size_t turn;	     /* inlet to go on with */
+	bool is_perf;
+	size_t n_inlets;
+	struct inlet inlets[];
 };
 
 struct reader {
 	struct rpc_loop *loop;
 	pthread_t thread;
 	bool has_thread;
-	int epoll_fd; /* ring buffers and wake_fd */
+	int epoll_fd; /* ring buffers, wake_fd and perf_fd */
+	int perf_fd;  /* an epoll of the perf events */
 	int wake_fd;
 	pthread_mutex_t
 		lock; /* over what follows, and over the buffers but for their marked members */
 	bool quit;
+	unsigned int n_perf;
 	struct reader_buffer *buffers;
 };
 
@@ -137,30 +155,69 @@ static void buffer_flush(struct reader_buffer *buffer)
 	free(delivery);
 }
 
-/* Takes what fits. True: something came. *ret_more: more is there. */
+static bool inlet_count(struct inlet *inlet, struct perf_counts *ret)
+{
+	if (!perf_read_counts(inlet->fd, ret))
+		return false;
+	atomic_store(&inlet->kernel_lost, inlet->lost_before + ret->lost);
+	return true;
+}
+
+static void inlet_take(struct inlet *inlet, struct chunk *chunk, size_t room,
+		       struct ring_taken *taken)
+{
+	uint8_t *out = chunk->bytes + chunk->size_bytes;
+	const size_t n = room - chunk->size_bytes;
+	struct perf_counts counts;
+
+	if (inlet->ring != NULL)
+		ring_take(inlet->ring, out, n, CHUNK_RECORD_MAX, taken);
+	else if (perf_take(&inlet->perf, out, n, CHUNK_RECORD_MAX, taken))
+		(void)inlet_count(inlet, &counts);
+	chunk->size_bytes += taken->size_bytes;
+	chunk->n_records += taken->n_records;
+	chunk->n_too_large += taken->n_too_large;
+	chunk->n_unobserved += taken->n_unobserved;
+}
+
+/* Takes from each inlet what fits. True: something came. *ret_more: more is there. */
 static bool buffer_take(struct reader_buffer *buffer, bool *ret_more)
 {
-	struct chunk *chunk = buffer->chunk;
-	struct ring_taken taken;
+	bool came = false, more = false;
 
-	ring_take(buffer->ring, chunk->bytes + chunk->size_bytes,
-		  buffer->room_bytes - chunk->size_bytes, CHUNK_RECORD_MAX, &taken);
-	chunk->size_bytes += taken.size_bytes;
-	chunk->n_records += taken.n_records;
-	chunk->n_too_large += taken.n_too_large;
-	chunk->n_unobserved += taken.n_unobserved;
-	if (taken.more)
-		buffer->next_bytes = taken.next_bytes;
-	*ret_more = taken.more;
-	return taken.n_records > 0;
+	for (size_t i = 0; i < buffer->n_inlets && !more; i++) {
+		struct inlet *inlet = &buffer->inlets[buffer->turn];
+		struct ring_taken taken = { 0 };
+
+		if (inlet->fd >= 0)
+			inlet_take(inlet, buffer->chunk, buffer->room_bytes, &taken);
+		came = came || taken.n_records > 0;
+		more = taken.more;
+		if (more)
+			buffer->next_bytes = taken.next_bytes;
+		else
+			buffer->turn = (buffer->turn + 1) % buffer->n_inlets;
+	}
+	*ret_more = more;
+	return came;
 }
 
 /* ---- turns */
 
+static bool inlet_is_urgent(const struct inlet *inlet)
+{
+	return inlet->ring != NULL ? ring_used(inlet->ring) > ring_watermark(inlet->ring)
+				   : inlet->fd >= 0 && perf_is_half_full(&inlet->perf);
+}
+
 static bool buffer_held(const struct reader_buffer *buffer)
 {
-	return atomic_load(&buffer->hold) &&
-	       ring_used(buffer->ring) <= ring_watermark(buffer->ring);
+	if (!atomic_load(&buffer->hold))
+		return false;
+	for (size_t i = 0; i < buffer->n_inlets; i++)
+		if (inlet_is_urgent(&buffer->inlets[i]))
+			return false;
+	return true;
 }
 
 enum pace {
@@ -214,17 +271,18 @@ static enum pace buffers_turn(struct reader *reader)
 }
 
 /* True: some ring buffer has records. */
-static bool reader_wait(struct reader *reader, enum pace pace)
+static bool reader_wait(struct reader *reader, enum pace pace, bool has_perf)
 {
-	struct pollfd fds[] = { { .fd = reader->wake_fd, .events = POLLIN } };
+	struct pollfd fds[] = { { .fd = reader->wake_fd, .events = POLLIN },
+				{ .fd = reader->perf_fd, .events = POLLIN } };
 	struct epoll_event events[WAKEUPS_MAX];
 	eventfd_t value;
 	int n = 0;
 
 	if (pace == PACE_SLOW)
-		(void)poll(fds, 1, PACE_MS);
+		(void)poll(fds, has_perf ? 2 : 1, PACE_MS);
 	else if (pace == PACE_IDLE)
-		n = epoll_wait(reader->epoll_fd, events, WAKEUPS_MAX, -1);
+		n = epoll_wait(reader->epoll_fd, events, WAKEUPS_MAX, has_perf ? PERF_IDLE_MS : -1);
 	(void)eventfd_read(reader->wake_fd, &value);
 	return n > 0;
 }
@@ -237,12 +295,13 @@ static void *reader_main(void *arg)
 	(void)pthread_mutex_lock(&reader->lock);
 	while (!reader->quit) {
 		enum pace pace = buffers_turn(reader);
+		const bool has_perf = reader->n_perf > 0;
 
 		/* Woken for nothing: a record is reserved and not yet complete. */
 		if (pace == PACE_IDLE && woken)
 			pace = PACE_SLOW;
 		(void)pthread_mutex_unlock(&reader->lock);
-		woken = reader_wait(reader, pace);
+		woken = reader_wait(reader, pace, has_perf);
 		(void)pthread_mutex_lock(&reader->lock);
 	}
 	(void)pthread_mutex_unlock(&reader->lock);
@@ -256,9 +315,11 @@ static int reader_start(struct reader *reader, struct error *err)
 	int r;
 
 	reader->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	reader->perf_fd = epoll_create1(EPOLL_CLOEXEC);
 	reader->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (reader->epoll_fd < 0 || reader->wake_fd < 0 ||
-	    epoll_ctl(reader->epoll_fd, EPOLL_CTL_ADD, reader->wake_fd, &event) < 0)
+	if (reader->epoll_fd < 0 || reader->perf_fd < 0 || reader->wake_fd < 0 ||
+	    epoll_ctl(reader->epoll_fd, EPOLL_CTL_ADD, reader->wake_fd, &event) < 0 ||
+	    epoll_ctl(reader->epoll_fd, EPOLL_CTL_ADD, reader->perf_fd, &event) < 0)
 		return error_raise_errno(err, ERROR_IO, errno, "cannot make an epoll instance");
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -280,6 +341,7 @@ int reader_new(struct rpc_loop *loop, struct reader **ret, struct error *err)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for the reader of events");
 	reader->loop = loop;
 	reader->epoll_fd = -1;
+	reader->perf_fd = -1;
 	reader->wake_fd = -1;
 	(void)pthread_mutex_init(&reader->lock, NULL);
 	r = reader_start(reader, err);
@@ -302,58 +364,140 @@ void reader_free(struct reader *reader)
 	}
 	(void)pthread_mutex_destroy(&reader->lock);
 	cleanup_closep(&reader->epoll_fd);
+	cleanup_closep(&reader->perf_fd);
 	cleanup_closep(&reader->wake_fd);
 	free(reader);
 }
 
-static void buffer_close(struct reader_buffer *buffer)
+static void inlet_close(struct reader_buffer *buffer, struct inlet *inlet)
 {
-	/* By hand: the file may live on, in core. */
-	(void)epoll_ctl(buffer->reader->epoll_fd, EPOLL_CTL_DEL, buffer->fd, NULL);
-	ring_close(buffer->ring);
-	(void)close(buffer->fd);
+	if (inlet->fd < 0)
+		return;
+	/* By hand: the file may live on, in core or in a map. */
+	(void)epoll_ctl(buffer->is_perf ? buffer->reader->perf_fd : buffer->reader->epoll_fd,
+			EPOLL_CTL_DEL, inlet->fd, NULL);
+	ring_close(TAKE_PTR(inlet->ring));
+	perf_unmap(&inlet->perf);
+	(void)close(TAKE_FD(inlet->fd));
 }
 
-static int buffer_open(struct reader_buffer *buffer, uint32_t ring_bytes, struct error *err)
+static int buffer_new(struct reader *reader, size_t n_inlets, reader_chunk_fn on_chunk, void *arg,
+		      struct reader_buffer **ret, struct error *err)
 {
-	struct epoll_event event = { .events = EPOLLIN };
-	int r = ring_open(buffer->fd, ring_bytes, &buffer->ring, err);
+	struct reader_buffer *buffer =
+		calloc(1, sizeof(*buffer) + n_inlets * sizeof(buffer->inlets[0]));
 
-	if (r < 0)
-		return r;
-	if (epoll_ctl(buffer->reader->epoll_fd, EPOLL_CTL_ADD, buffer->fd, &event) < 0)
-		return error_raise_errno(err, ERROR_IO, errno, "cannot poll a ring buffer");
+	if (buffer == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a buffer of events");
+	buffer->reader = reader;
+	buffer->n_refs = 1;
+	buffer->on_chunk = on_chunk;
+	buffer->arg = arg;
+	buffer->n_inlets = n_inlets;
+	for (size_t i = 0; i < n_inlets; i++)
+		buffer->inlets[i].fd = -1;
+	*ret = buffer;
 	return 0;
+}
+
+static void buffer_publish(struct reader_buffer *buffer)
+{
+	struct reader *reader = buffer->reader;
+
+	(void)pthread_mutex_lock(&reader->lock);
+	buffer->next = reader->buffers;
+	reader->buffers = buffer;
+	reader->n_perf += buffer->is_perf;
+	(void)pthread_mutex_unlock(&reader->lock);
+	(void)eventfd_write(reader->wake_fd, 1);
 }
 
 int reader_add(struct reader *reader, int fd, uint32_t ring_bytes, reader_chunk_fn on_chunk,
 	       void *arg, struct reader_buffer **ret, struct error *err)
 {
-	struct reader_buffer *buffer = calloc(1, sizeof(*buffer));
-	int r;
+	struct epoll_event event = { .events = EPOLLIN };
+	_cleanup_close_ int owned_fd = fd;
+	struct reader_buffer *buffer;
+	int r = buffer_new(reader, 1, on_chunk, arg, &buffer, err);
 
-	if (buffer == NULL) {
-		(void)close(fd);
-		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a buffer of events");
-	}
-	buffer->reader = reader;
-	buffer->n_refs = 1;
-	buffer->fd = fd;
-	buffer->on_chunk = on_chunk;
-	buffer->arg = arg;
-	r = buffer_open(buffer, ring_bytes, err);
+	if (r < 0)
+		return r;
+	r = ring_open(fd, ring_bytes, &buffer->inlets[0].ring, err);
+	if (r == 0 && epoll_ctl(reader->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
+		r = error_raise_errno(err, ERROR_IO, errno, "cannot poll a ring buffer");
 	if (r < 0) {
-		buffer_close(buffer);
+		ring_close(buffer->inlets[0].ring);
 		free(buffer);
 		return r;
 	}
-	(void)pthread_mutex_lock(&reader->lock);
-	buffer->next = reader->buffers;
-	reader->buffers = buffer;
-	(void)pthread_mutex_unlock(&reader->lock);
-	(void)eventfd_write(reader->wake_fd, 1);
+	buffer->inlets[0].fd = TAKE_FD(owned_fd);
+	buffer_publish(buffer);
 	*ret = buffer;
 	return 0;
+}
+
+int reader_add_perf(struct reader *reader, size_t n_cpus, reader_chunk_fn on_chunk, void *arg,
+		    struct reader_buffer **ret, struct error *err)
+{
+	int r = buffer_new(reader, n_cpus, on_chunk, arg, ret, err);
+
+	if (r < 0)
+		return r;
+	(*ret)->is_perf = true;
+	buffer_publish(*ret);
+	return 0;
+}
+
+int reader_open_cpu(struct reader_buffer *buffer, size_t cpu, int fd, struct error *err)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	struct reader *reader = buffer->reader;
+	struct inlet *inlet = &buffer->inlets[cpu];
+	_cleanup_close_ int owned_fd = fd;
+	struct perf_ring perf;
+	int r = perf_map(fd, &perf, err);
+
+	if (r < 0)
+		return r;
+	if (epoll_ctl(reader->perf_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+		perf_unmap(&perf);
+		return error_raise_errno(err, ERROR_IO, errno, "cannot poll a perf buffer");
+	}
+	(void)pthread_mutex_lock(&reader->lock);
+	inlet_close(buffer, inlet);
+	inlet->fd = TAKE_FD(owned_fd);
+	inlet->perf = perf;
+	inlet->enabled_ns = 0;
+	inlet->lost_before = atomic_load(&inlet->kernel_lost);
+	(void)pthread_mutex_unlock(&reader->lock);
+	return 0;
+}
+
+void reader_close_cpu(struct reader_buffer *buffer, size_t cpu)
+{
+	(void)pthread_mutex_lock(&buffer->reader->lock);
+	inlet_close(buffer, &buffer->inlets[cpu]);
+	(void)pthread_mutex_unlock(&buffer->reader->lock);
+}
+
+bool reader_cpu_runs(struct reader_buffer *buffer, size_t cpu)
+{
+	struct inlet *inlet = &buffer->inlets[cpu];
+	struct perf_counts counts;
+
+	if (inlet->fd < 0 || !inlet_count(inlet, &counts) || counts.enabled_ns <= inlet->enabled_ns)
+		return false;
+	inlet->enabled_ns = counts.enabled_ns;
+	return true;
+}
+
+uint64_t reader_kernel_lost(const struct reader_buffer *buffer)
+{
+	uint64_t lost = 0;
+
+	for (size_t i = 0; i < buffer->n_inlets; i++)
+		lost += atomic_load(&buffer->inlets[i].kernel_lost);
+	return lost;
 }
 
 void reader_remove(struct reader_buffer *buffer)
@@ -365,8 +509,10 @@ void reader_remove(struct reader_buffer *buffer)
 	while (*at != buffer)
 		at = &(*at)->next;
 	*at = buffer->next;
+	reader->n_perf -= buffer->is_perf;
 	(void)pthread_mutex_unlock(&reader->lock);
-	buffer_close(buffer);
+	for (size_t i = 0; i < buffer->n_inlets; i++)
+		inlet_close(buffer, &buffer->inlets[i]);
 	free(TAKE_PTR(buffer->chunk));
 	buffer->removed = true;
 	buffer_unref(buffer);

@@ -4,9 +4,14 @@
 #include <linux/bpf.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
+#include "bundle/map-type.h"
 #include "daemon/front/chunk.h"
+#include "daemon/front/front.h"
+#include "daemon/front/percpu.h"
 #include "daemon/front/reader.h"
+#include "daemon/front/session.h"
 #include "daemon/front/tally.h"
 #include "rpc/loop.h"
 
@@ -24,7 +29,10 @@ struct source {
 	struct source *next;
 	struct grant *grant;
 	struct reader_buffer *buffer;
+	struct percpu *percpu; /* of a perf buffer */
+	bool open;
 	bool ended;
+	struct error failure;
 	struct rpc_timer *linger;
 	struct listening *listeners;
 	unsigned int n_listeners;
@@ -32,6 +40,7 @@ struct source {
 	size_t held_bytes;
 	uint64_t n_records;
 	uint64_t n_bytes;
+	uint64_t kernel_lost; /* that an entry told of */
 	int counter_fd;
 	struct mapread_map counter;
 	uint32_t counter_offset;
@@ -40,7 +49,7 @@ struct source {
 };
 
 struct sources {
-	struct rpc_loop *loop;
+	struct front *front;
 	struct reader *reader;
 	struct sources_limits limits;
 	struct source *first;
@@ -48,13 +57,13 @@ struct sources {
 	size_t held_bytes;
 };
 
-struct sources *sources_new(struct rpc_loop *loop, struct reader *reader,
+struct sources *sources_new(struct front *front, struct reader *reader,
 			    const struct sources_limits *limits)
 {
 	struct sources *sources = calloc(1, sizeof(*sources));
 
 	if (sources != NULL)
-		*sources = (struct sources){ .loop = loop, .reader = reader, .limits = *limits };
+		*sources = (struct sources){ .front = front, .reader = reader, .limits = *limits };
 	return sources;
 }
 
@@ -78,9 +87,24 @@ bool source_ended(const struct source *source)
 	return source->ended;
 }
 
+bool source_is_open(const struct source *source)
+{
+	return source->open;
+}
+
+const struct error *source_failure(const struct source *source)
+{
+	return source->failure.code != ERROR_NONE ? &source->failure : NULL;
+}
+
 bool source_counter_known(const struct source *source)
 {
-	return source->counter_value != NULL;
+	return source->percpu != NULL || source->counter_value != NULL;
+}
+
+bool source_unobserved_known(const struct source *source)
+{
+	return source->percpu == NULL;
 }
 
 /* ---- the window */
@@ -204,6 +228,8 @@ static uint64_t counter_read(const struct source *source)
 	uint64_t n_lost = 0;
 	uint32_t key = 0;
 
+	if (source->percpu != NULL)
+		return reader_kernel_lost(source->buffer);
 	if (source->counter_value != NULL &&
 	    mapread_lookup(&source->counter, &key, source->counter_value, &err) == 0)
 		memcpy(&n_lost, source->counter_value + source->counter_offset, sizeof(n_lost));
@@ -232,13 +258,19 @@ static void chunk_lose(struct source *source, struct chunk *chunk)
 static void count(struct source *source, const struct chunk *chunk, bool is_lost)
 {
 	struct tally *tally = source->tally;
+	const uint64_t kernel_lost = source->kernel_lost;
 
+	source->kernel_lost = counter_read(source);
 	if (tally == NULL)
 		return;
 	tally->counts.unobserved += chunk->n_unobserved;
 	tally->counts.front_lost += chunk->n_too_large;
 	tally->counts.kernel_lost_known = source_counter_known(source);
-	tally->counts.kernel_lost = counter_read(source);
+	/* The kernel begins anew whenever the first one listens. */
+	tally->counts.kernel_lost =
+		source->percpu == NULL
+			? source->kernel_lost
+			: tally->counts.kernel_lost + source->kernel_lost - kernel_lost;
 	if (is_lost)
 		tally->counts.front_lost += chunk->n_records;
 	else
@@ -261,7 +293,7 @@ static void on_chunk(void *arg, struct chunk *chunk)
 					.first = first,
 					.bytes_before = source->n_bytes,
 					.n_behind = source->n_listeners,
-					.kernel_lost = counter_read(source) };
+					.kernel_lost = source->kernel_lost };
 	*(source->last != NULL ? &source->last->next : &source->first) = entry;
 	source->last = entry;
 	source->n_bytes += chunk->size_bytes;
@@ -291,6 +323,7 @@ static void source_free(struct source *source)
 	while (source->first != NULL)
 		window_pop(source);
 	rpc_timer_cancel(source->linger);
+	percpu_free(source->percpu);
 	if (source->buffer != NULL)
 		reader_remove(source->buffer);
 	if (source->counter_fd >= 0)
@@ -321,6 +354,81 @@ static int counter_open(struct source *source, uint32_t offset, struct error *er
 	return 0;
 }
 
+/* ---- perf buffers */
+
+static const uint8_t *session_of(void *arg)
+{
+	const struct source *source = arg;
+
+	return source->listeners->session->id;
+}
+
+static void on_opened(void *arg, const struct error *error)
+{
+	struct source *source = arg;
+
+	source->open = error == NULL;
+	source->ended = error != NULL;
+	if (error != NULL)
+		source->failure = *error;
+	tell(source);
+}
+
+/* What the kernel lost is told with the next records, or now if none came. */
+static void on_counted(void *arg)
+{
+	struct source *source = arg;
+	struct chunk *chunk;
+
+	if (reader_kernel_lost(source->buffer) == source->kernel_lost)
+		return;
+	chunk = calloc(1, sizeof(*chunk));
+	if (chunk == NULL)
+		return;
+	chunk->n_refs = 1;
+	chunk->received_at_ns = clock_realtime_ns();
+	on_chunk(source, chunk);
+}
+
+static int source_open_perf(struct source *source, struct error *err)
+{
+	struct sources *sources = source->sources;
+	const struct mapread_map *shape = &source->grant->shape;
+	const uint32_t n_cpus = sources->front->options.n_possible_cpus;
+	struct percpu_options options = {
+		.front = sources->front,
+		.map = source->grant->map->name,
+		.map_fd = TAKE_FD(source->grant->fd),
+		.n_cpus = n_cpus < shape->max_entries ? n_cpus : shape->max_entries,
+		.session = session_of,
+		.on_opened = on_opened,
+		.on_counted = on_counted,
+		.arg = source,
+	};
+
+	int r = reader_add_perf(sources->reader, options.n_cpus, on_chunk, source, &source->buffer,
+				err);
+
+	if (r < 0) {
+		(void)close(options.map_fd);
+		return r;
+	}
+	options.buffer = source->buffer;
+	return percpu_new(&options, &source->percpu, err);
+}
+
+static int source_open(struct source *source, struct error *err)
+{
+	struct grant *grant = source->grant;
+	struct reader *reader = source->sources->reader;
+
+	if (grant->shape.type == BPF_MAP_TYPE_PERF_EVENT_ARRAY)
+		return source_open_perf(source, err);
+	source->open = true;
+	return reader_add(reader, TAKE_FD(grant->fd), grant->shape.max_entries, on_chunk, source,
+			  &source->buffer, err);
+}
+
 static int source_new(struct sources *sources, struct grant *grant, int counter_fd,
 		      uint32_t counter_offset, struct source **ret, struct error *err)
 {
@@ -339,8 +447,7 @@ static int source_new(struct sources *sources, struct grant *grant, int counter_
 		r = error_raise(err, ERROR_LIMIT_EXCEEDED, "%zu event maps are open already",
 				sources->n);
 	if (r == 0)
-		r = reader_add(sources->reader, TAKE_FD(grant->fd), grant->shape.max_entries,
-			       on_chunk, source, &source->buffer, err);
+		r = source_open(source, err);
 	if (r < 0) {
 		source_free(source);
 		return r;
@@ -368,9 +475,9 @@ int source_join(struct sources *sources, struct grant *grant, int counter_fd,
 	struct source *source = source_find(sources, grant->shape.id);
 	int r;
 
-	if (grant->shape.type != BPF_MAP_TYPE_RINGBUF) {
+	if ((map_type_of(grant->shape.type)->flags & MAP_EVENTS) == 0) {
 		cleanup_closep(&counter_fd);
-		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED, "%s is not a ring buffer",
+		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED, "%s has no events",
 				   grant->map->name);
 	}
 	if (source == NULL) {
@@ -382,6 +489,9 @@ int source_join(struct sources *sources, struct grant *grant, int counter_fd,
 	}
 	listening->source = source;
 	listening->base = source->n_records;
+	/* A program counts since its load, the kernel since somebody listens. */
+	listening->kernel_lost_before =
+		source->percpu != NULL ? reader_kernel_lost(source->buffer) : 0;
 	listening->at = NULL;
 	listening->next = source->listeners;
 	source->listeners = listening;
@@ -434,6 +544,6 @@ void sources_end_instance(struct sources *sources, const char *instance)
 		if (strncmp(s->grant->map->name, instance, n) != 0 || s->grant->map->name[n] != '/')
 			continue;
 		if (s->linger == NULL && !s->ended)
-			s->linger = rpc_loop_after(sources->loop, LINGER_MS, source_end, s);
+			s->linger = rpc_loop_after(sources->front->loop, LINGER_MS, source_end, s);
 	}
 }

@@ -14,8 +14,9 @@
 
 struct chunk;
 struct error;
+struct front;
 struct reader;
-struct rpc_loop;
+struct session;
 struct source;
 struct sources;
 struct tallies;
@@ -51,27 +52,29 @@ struct event_counts {
 struct listening {
 	struct source *source; /* NULL: not joined */
 	struct listening *next;
-	uint64_t base;		 /* number of the first record after it joined */
-	struct window_entry *at; /* next to be sent, NULL: nothing is there */
-	size_t offset_bytes;	 /* in it, what was sent already */
+	const struct session *session;
+	uint64_t base;		     /* number of the first record after it joined */
+	uint64_t kernel_lost_before; /* what entries say that it does not count */
+	struct window_entry *at;     /* next to be sent, NULL: nothing is there */
+	size_t offset_bytes;	     /* in it, what was sent already */
 	uint32_t offset_records;
 	struct event_counts counts;  /* the owner counts what it does not send */
-	void (*on_event)(void *arg); /* something to send is there, or the source ended */
+	void (*on_event)(void *arg); /* something to send is there, or the source opened or ended */
 	void *arg;
 };
 
 /* NULL when out of memory. Borrows both. */
-struct sources *sources_new(struct rpc_loop *loop, struct reader *reader,
+struct sources *sources_new(struct front *front, struct reader *reader,
 			    const struct sources_limits *limits);
 /* Nobody may listen any more. NULL is fine. */
 void sources_free(struct sources *sources);
 DEFINE_CLEANUP(struct sources, sources_free)
 
 /*
- * Listens to the ring buffer of a grant from now on; it is opened for the first listener and its fd
- * taken from the grant. counter_fd, taken in any case: -1, or a map whose key 0 holds at
- * counter_offset how many records the program could not place. Errors: MAP_TYPE_UNSUPPORTED,
- * LIMIT_EXCEEDED, KERNEL_REFUSED, OUT_OF_MEMORY.
+ * Listens to the ring buffer or perf buffer of a grant from now on (session, on_event and arg are
+ * set); it is opened for the first listener and its fd taken from the grant. counter_fd, taken in
+ * any case: -1, or a map whose key 0 holds at counter_offset how many records the program could not
+ * place. Errors: MAP_TYPE_UNSUPPORTED, LIMIT_EXCEEDED, KERNEL_REFUSED, OUT_OF_MEMORY.
  */
 _must_check_ int source_join(struct sources *sources, struct grant *grant, int counter_fd,
 			     uint32_t counter_offset, struct listening *listening,
@@ -85,10 +88,16 @@ uint64_t listening_sequence(const struct listening *listening);
  * when it is finished. */
 void listening_advance(struct listening *listening, size_t size_bytes, uint32_t n);
 
+/* All of it is open: a perf buffer is opened CPU by CPU. */
+bool source_is_open(const struct source *source);
+/* Why it could not be opened, and ended; NULL otherwise. */
+const struct error *source_failure(const struct source *source);
 /* Its instance is gone and everything has been read: no record will come. */
 bool source_ended(const struct source *source);
 /* kernel_lost of an entry says something. */
 bool source_counter_known(const struct source *source);
+/* It is known how much came before anybody listened: perf buffers keep nothing then. */
+bool source_unobserved_known(const struct source *source);
 
 /* `instances/ID` is gone. */
 void sources_end_instance(struct sources *sources, const char *instance);

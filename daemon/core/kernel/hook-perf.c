@@ -3,6 +3,7 @@
  * sample. An event belongs to one CPU or one task, so that sampling the whole host takes one for
  * each CPU; a map of perf events holds them all, and is pinned and closed as one link would be.
  */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <linux/membarrier.h>
 #include <linux/perf_event.h>
@@ -37,15 +38,20 @@ static int paranoid(void)
 	return file != NULL && fscanf(file, "%d", &value) == 1 ? value : -2;
 }
 
+static int raise_refused(int sys_errno, const char *instead, struct error *err)
+{
+	return error_raise_errno(
+		err, ERROR_KERNEL_UNSUPPORTED, sys_errno,
+		"this kernel refuses perf events: kernel.perf_event_paranoid is %d, and 2 or less "
+		"is needed (docs/operations.md); %s none",
+		paranoid(), instead);
+}
+
 static int raise_event(const struct kernel_attach *attach, int sys_errno, struct error *err)
 {
 	if (sys_errno == EACCES || sys_errno == EPERM)
-		return error_raise_errno(
-			err, ERROR_KERNEL_UNSUPPORTED, sys_errno,
-			"this kernel refuses perf events: kernel.perf_event_paranoid is %d, and 2 "
-			"or less is needed (docs/operations.md); raw_tp, tp_btf, fentry "
-			"and kprobe_multi need none",
-			paranoid());
+		return raise_refused(sys_errno, "raw_tp, tp_btf, fentry and kprobe_multi need",
+				     err);
 	if (sys_errno == ENOENT || sys_errno == EOPNOTSUPP)
 		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, sys_errno,
 					 "this machine does not count that: %.200s",
@@ -226,6 +232,35 @@ static int attach_host(const struct kernel_attach *attach, struct perf_event_att
 	if (n_events == 0)
 		return hook_raise_attach(attach, ENODEV, err);
 	*ret_fd = TAKE_FD(map_fd);
+	return 0;
+}
+
+int kernel_perf_output(int map_fd, uint32_t map_id, uint32_t cpu, int *ret_fd, struct error *err)
+{
+	/* How long it was on its CPU, and how many records it had no room for. */
+	struct perf_event_attr attr = { .type = PERF_TYPE_SOFTWARE,
+					.config = PERF_COUNT_SW_BPF_OUTPUT,
+					.sample_type = PERF_SAMPLE_RAW,
+					.sample_period = 1,
+					.read_format =
+						PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_LOST };
+	struct bpf_map_info info = { 0 };
+	uint32_t size = sizeof(info);
+	_cleanup_close_ int event = -1;
+
+	if (bpf_map_get_info_by_fd(map_fd, &info, &size) < 0 || info.id != map_id ||
+	    cpu >= info.max_entries)
+		return error_raise(err, ERROR_PROTOCOL, "that is no file of the map");
+	event = perf_open(&attr, -1, (int32_t)cpu);
+	if (event == -ENODEV)
+		return 0;
+	if (event == -EACCES || event == -EPERM)
+		return raise_refused(-event, "a ring buffer needs", err);
+	if (event < 0 || ioctl(event, PERF_EVENT_IOC_ENABLE, 0) < 0 ||
+	    bpf_map_update_elem(map_fd, &cpu, &event, BPF_ANY) < 0)
+		return error_raise_errno(err, ERROR_KERNEL_REFUSED, event < 0 ? -event : errno,
+					 "cannot open the perf buffer of CPU %u", cpu);
+	*ret_fd = TAKE_FD(event);
 	return 0;
 }
 

@@ -126,6 +126,14 @@ _must_check_ int kernel_attach(const struct kernel_attach *attach, struct kernel
 _must_check_ int kernel_open_iterator(int link_fd, int *ret_fd, struct error *err);
 
 /*
+ * Opens the event that a perf_event_array delivers a CPU's records to, and puts it in: until it is
+ * replaced, or the map's file behind map_fd is closed. Leaves *ret_fd alone where that CPU is
+ * offline. Errors: PROTOCOL (map_fd is not of that map), KERNEL_UNSUPPORTED, KERNEL_REFUSED.
+ */
+_must_check_ int kernel_perf_output(int map_fd, uint32_t map_id, uint32_t cpu, int *ret_fd,
+				    struct error *err);
+
+/*
  * Calls a program of type syscall, which may sleep; context is read and written, at most 65,535
  * bytes. Errors: INVALID_ARGUMENT (the program looks at a larger context), KERNEL_REFUSED.
  */

@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "base/str.h"
 
-/* In the store's directory itself: s_NUMBER, for the moment that kernel_readonly_fd() takes. */
+/* In the store's directory itself: s_NUMBER, for the moment that kernel_reopen_map() takes. */
 #define SCRATCH_PREFIX "s_"
 
 struct kernel_pins {
@@ -108,7 +108,7 @@ static bool is_scratch(const char *name)
 	return strncmp(name, SCRATCH_PREFIX, sizeof(SCRATCH_PREFIX) - 1) == 0;
 }
 
-/* What a crash in kernel_readonly_fd() left; the lock says that nobody uses it. */
+/* What a crash in kernel_reopen_map() left; the lock says that nobody uses it. */
 static int remove_scratch(const struct kernel_pins *pins, struct error *err)
 {
 	_cleanup_dir_ DIR *dir = open_listing(pins->fd, ".");
@@ -517,7 +517,8 @@ void kernel_pin_path(const struct kernel_pins *pins, const char *instance, const
 		       name);
 }
 
-int kernel_readonly_fd(struct kernel_pins *pins, int map_fd, int *ret_fd, struct error *err)
+int kernel_reopen_map(struct kernel_pins *pins, int map_fd, uint32_t flags, int *ret_fd,
+		      struct error *err)
 {
 	struct file_name file;
 	struct pin_path path;
@@ -526,7 +527,7 @@ int kernel_readonly_fd(struct kernel_pins *pins, int map_fd, int *ret_fd, struct
 	scratch_path(pins, &file, &path);
 	if (bpf_obj_pin(map_fd, path.text) < 0)
 		return raise(errno, "make", file.text, err);
-	r = get(path.text, BPF_F_RDONLY, ret_fd, file.text, err);
+	r = get(path.text, flags, ret_fd, file.text, err);
 	(void)unlinkat(pins->fd, file.text, 0);
 	return r;
 }

@@ -108,9 +108,10 @@ void kernel_pin_path(const struct kernel_pins *pins, const char *instance, const
 		     char *out, size_t size);
 
 /*
- * A new fd of the same map through which nothing can be written: pinned under a scratch name,
- * opened read-only, unpinned. It is no boundary against a process that can write to a bpffs
- * directory (kernel-facts: re-pin and reopen), so it goes to front only. Errors: KERNEL_REFUSED.
+ * A file of its own of the same map, pinned under a scratch name for the moment. With BPF_F_RDONLY
+ * nothing can be written through it, which is no boundary against a process that can write to a
+ * bpffs directory (kernel-facts: re-pin and reopen), so it goes to front only. Errors:
+ * KERNEL_REFUSED.
  */
-_must_check_ int kernel_readonly_fd(struct kernel_pins *pins, int map_fd, int *ret_fd,
-				    struct error *err);
+_must_check_ int kernel_reopen_map(struct kernel_pins *pins, int map_fd, uint32_t flags,
+				   int *ret_fd, struct error *err);

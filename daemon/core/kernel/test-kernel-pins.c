@@ -188,7 +188,7 @@ static void a_read_only_fd_cannot_write_and_leaves_no_pin(void **state)
 
 	(void)state;
 	assert_int_equal(bpf_map_update_elem(map, &key, &value, BPF_ANY), 0);
-	assert_int_equal(kernel_readonly_fd(pins, map, &readonly, &err), 0);
+	assert_int_equal(kernel_reopen_map(pins, map, BPF_F_RDONLY, &readonly, &err), 0);
 	value = 0;
 	assert_int_equal(bpf_map_lookup_elem(readonly, &key, &value), 0);
 	assert_int_equal(value, 5);
