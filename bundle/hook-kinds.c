@@ -300,6 +300,24 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.options = { { "netns", HOOK_FORM_NETNS, NULL } },
 		.usage = "netkit:IFNAME:primary|peer[,netns=NETNS]",
 	},
+	[HOOK_SOCKET_FILTER] = {
+		.name = "socket_filter",
+		.program_type = "socket_filter",
+		.target = "SOCKET",
+		.target_form = HOOK_FORM_WORD,
+		.target_words = "tcp|udp|raw|packet|unix|netlink|vsock",
+		.usage = "socket_filter:tcp|udp|raw|packet|unix|netlink|vsock",
+		.socket = true,
+	},
+	[HOOK_SK_REUSEPORT] = {
+		.name = "sk_reuseport",
+		.program_type = "sk_reuseport|socket_filter",
+		.target = "SOCKET",
+		.target_form = HOOK_FORM_WORD,
+		.target_words = "tcp|udp",
+		.usage = "sk_reuseport:tcp|udp",
+		.socket = true,
+	},
 };
 
 const struct hook_kind_info *hook_kind_info(enum hook_kind kind)

@@ -52,6 +52,8 @@ enum hook_kind {
 	HOOK_SK_SKB,
 	HOOK_SK_MSG,
 	HOOK_NETKIT,
+	HOOK_SOCKET_FILTER,
+	HOOK_SK_REUSEPORT,
 	HOOK_N_KINDS,
 };
 
@@ -94,6 +96,7 @@ struct hook_kind_info {
 	struct hook_option_info options[HOOK_OPTIONS_MAX]; /* ends at a NULL key */
 	const char *usage;				   /* "tc:IFNAME:ingress|egress" */
 	bool resolved; /* the target is a file in which a symbol or a probe is looked up */
+	bool socket;   /* the target says of what kind the socket is that a client hands over */
 };
 
 #define HOOK_TEXT_MAX 16384

@@ -375,6 +375,17 @@ BPFLEET_API int bpfleet_attach(struct bpfleet *node, const char *instance, const
 			       const char *hook, const struct bpfleet_link **ret_link,
 			       struct bpfleet_error *error);
 
+/*
+ * Attaches a program to a socket of the caller's own ("socket_filter:udp", "sk_reuseport:tcp"). No
+ * link comes of it: the program stays on the socket until the socket is closed everywhere, or until
+ * its owner takes it off with setsockopt(2), SO_DETACH_FILTER or SO_DETACH_REUSEPORT_BPF; another
+ * one attached replaces it. Unload does not reach it. Fails with INVALID_ARGUMENT if the socket is
+ * not of the kind that the hook says.
+ */
+BPFLEET_API int bpfleet_attach_socket(struct bpfleet *node, const char *instance,
+				      const char *program, const char *hook, int socket,
+				      struct bpfleet_error *error);
+
 /* Detaches one link, also one whose target is gone. */
 BPFLEET_API int bpfleet_detach(struct bpfleet *node, const char *link, struct bpfleet_error *error);
 
@@ -442,6 +453,14 @@ BPFLEET_API int bpfleet_map_lookup_many(struct bpfleet *node, const char *map, c
 BPFLEET_API int bpfleet_map_update(struct bpfleet *node, const char *map, const void *key,
 				   size_t key_size, const void *value, size_t value_size,
 				   struct bpfleet_error *error);
+
+/*
+ * Puts a socket of the caller's own into a sockmap, sockhash or reuseport_sockarray with a writer.
+ * The kernel takes it out again when the socket is closed. INVALID_ARGUMENT if the map takes no
+ * such socket.
+ */
+BPFLEET_API int bpfleet_map_put_socket(struct bpfleet *node, const char *map, const void *key,
+				       size_t key_size, int socket, struct bpfleet_error *error);
 
 /* Deletes one key of a map with a writer; KEY_NOT_IN_MAP if it was not there. */
 BPFLEET_API int bpfleet_map_delete(struct bpfleet *node, const char *map, const void *key,

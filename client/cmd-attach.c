@@ -12,8 +12,12 @@ static int say_attached(const struct cli *cli, const Bpfleet__V1__Link *link, st
 	(void)str_append_escaped(&s, ref_short(link->program), SIZE_MAX);
 	(void)str_append(&s, " to ");
 	(void)str_append_escaped(&s, link->hook_text, SIZE_MAX);
-	(void)str_append(&s, ": link ");
-	(void)str_append_escaped(&s, ref_short(link->name), SIZE_MAX);
+	if (link->name[0] == '\0') {
+		(void)str_append(&s, ", until that socket is closed");
+	} else {
+		(void)str_append(&s, ": link ");
+		(void)str_append_escaped(&s, ref_short(link->name), SIZE_MAX);
+	}
 	return cli_print_str(cli, &s, err);
 }
 

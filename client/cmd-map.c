@@ -12,6 +12,7 @@
 #include "client/cli.h"
 #include "client/commands.h"
 #include "client/fd.h"
+#include "client/loading.h"
 #include "client/map-view.h"
 #include "client/node.h"
 #include "client/progress.h"
@@ -265,11 +266,14 @@ static int send_lines(struct cli *cli, struct map_view *view, char **lines, size
 	Bpfleet__V1__UpdateMapRequest request = BPFLEET__V1__UPDATE_MAP_REQUEST__INIT;
 	_cleanup_(arena_freep) struct arena *arena = NULL;
 	char request_id[NODE_REQUEST_ID_LEN + 1];
+	_cleanup_close_ int connection = -1;
 	ProtobufCMessage *response;
 	int r = cli_arena(&arena, err);
 
 	if (r == 0)
 		r = node_request_id(request_id, err);
+	if (r == 0)
+		r = loading_hand_over(cli, arena, &connection, &request.socket_ticket, err);
 	if (r < 0)
 		return r;
 	request.map = view->name;
@@ -326,7 +330,7 @@ static int set_lines(struct cli *cli, struct map_view *view, FILE *file, struct 
 	return r < 0 ? r : report_written(cli, written, err);
 }
 
-/* {"key":TEXT,"value":TEXT}, the texts as strings; key NULL: none. */
+/* {"key":TEXT,"value":TEXT}, the texts as strings; NULL: none. */
 static int text_entry(struct map_view *view, const char *key, const char *value, char **ret,
 		      struct error *err)
 {
@@ -336,10 +340,11 @@ static int text_entry(struct map_view *view, const char *key, const char *value,
 	if (key != NULL) {
 		(void)str_append(&line, "\"key\":");
 		(void)str_append_json(&line, key, SIZE_MAX);
-		(void)str_append(&line, ",");
 	}
-	(void)str_append(&line, "\"value\":");
-	(void)str_append_json(&line, value, SIZE_MAX);
+	if (value != NULL) {
+		(void)str_append(&line, key != NULL ? ",\"value\":" : "\"value\":");
+		(void)str_append_json(&line, value, SIZE_MAX);
+	}
 	(void)str_append(&line, "}");
 	*ret = line.failed ? NULL : arena_strndup(view->arena, line.data, line.len);
 	return *ret == NULL ? error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory") : 0;
@@ -361,19 +366,22 @@ int cmd_map_set(struct cli *cli, struct error *err)
 	const char *path = cli_text(&cli->args, OPTION_FILE, NULL);
 	_cleanup_(map_view_freep) struct map_view *view = NULL;
 	uint64_t n = 0;
+	const bool has_socket = cli_has(&cli->args, OPTION_SOCKET_FD);
+	const size_t n_wanted = path != NULL ? 1 : has_socket ? 2 : 3;
 	char *line;
 	int r;
 
-	if ((path != NULL) != (cli->args.n_arguments == 1) || cli->args.n_arguments == 2)
-		return cli_usage(cli, err, "KEY and VALUE, or --file FILE");
+	if (cli->args.n_arguments != n_wanted || (path != NULL && has_socket))
+		return cli_usage(cli, err, "KEY and VALUE, KEY and --socket-fd N, or --file FILE");
 	r = map_view_new(cli, &view, err);
 	if (r < 0)
 		return r;
 	if (path != NULL)
 		return set_file(cli, view, path, err);
-	if (is_plain(view) && !is_variable(view, cli_argument(&cli->args, 1)))
+	if (!has_socket && is_plain(view) && !is_variable(view, cli_argument(&cli->args, 1)))
 		return set_one(cli, view, err);
-	r = text_entry(view, cli_argument(&cli->args, 1), cli_argument(&cli->args, 2), &line, err);
+	r = text_entry(view, cli_argument(&cli->args, 1),
+		       has_socket ? NULL : cli_argument(&cli->args, 2), &line, err);
 	if (r == 0)
 		r = send_lines(cli, view, &line, 1, &n, err);
 	return r < 0 ? r : report_written(cli, n, err);

@@ -25,6 +25,8 @@ static const struct cli_option global_options[] = {
 #define PASSWORD_OPTION \
 	{ OPTION_PASSWORD_FILE, "password-file", 0, CLI_FILE, .metavar = "FILE", \
 	  .help = "read the key's password from the first line of FILE (- is standard input) instead of asking" }
+#define SOCKET_FD_OPTION(text) \
+	{ OPTION_SOCKET_FD, "socket-fd", 0, CLI_NUMBER, .metavar = "N", .help = text }
 #define LOAD_OPTIONS \
 	{ OPTION_PARAM, "param", 0, CLI_ASSIGNMENT, .repeats = true, .metavar = "NAME=VALUE", \
 	  .help = "set a parameter of the bundle" }, \
@@ -118,6 +120,7 @@ static const struct cli_command commands[] = {
 	  .arguments = ARGUMENTS({ "INSTANCE", 1, 1, CLI_COMPLETE_INSTANCE, .help = INSTANCE_HELP },
 		{ "PROGRAM", 1, 1, CLI_COMPLETE_NONE, .help = "name of the program" },
 		{ "HOOK", 1, 1, CLI_COMPLETE_NONE, .help = "KIND:TARGET[:ARG][,key=value...], see docs/naming.md" }),
+	  .options = OPTIONS(SOCKET_FD_OPTION("attach to this socket of yours, on a hook of kind socket_filter or sk_reuseport; no link comes of it, it ends with the socket")),
 	  .examples = EXAMPLES({ "bpfleet attach web count_xdp xdp:eth0", "count what eth0 receives" },
 		{ "bpfleet attach web count_tc_egress tc:eth0:egress", "count what eth0 sends" }),
 	  .run = cmd_attach },
@@ -185,7 +188,8 @@ static const struct cli_command commands[] = {
 	  .description = "For maps that the manifest gives a user-space writer. A per-CPU map takes one value for all CPUs, or {\"cpus\":[...]} with one for each in a file.",
 	  .arguments = ARGUMENTS(MAP_ARGUMENT, { "KEY VALUE", 0, 2, CLI_COMPLETE_NONE,
 		.help = KEY_HELP ", or of a data section the name of a variable; then a value in the same forms, or of a map of maps or of programs the name of one of the instance's, + for a fresh inner map" }),
-	  .options = OPTIONS({ OPTION_FILE, "file", 0, CLI_FILE, .metavar = "FILE", .help = "write the entries of FILE (- is standard input), one JSON object a line as `map dump --output json` prints them, instead of KEY and VALUE" }),
+	  .options = OPTIONS(SOCKET_FD_OPTION("put this socket of yours into a map of sockets, instead of VALUE"),
+		{ OPTION_FILE, "file", 0, CLI_FILE, .metavar = "FILE", .help = "write the entries of FILE (- is standard input), one JSON object a line as `map dump --output json` prints them, instead of KEY and VALUE" }),
 	  .examples = EXAMPLES({ "bpfleet map set web/.data log_level 2", "write one global variable" },
 		{ "bpfleet map set web/backends --file backends.json", "put back what `map dump web/backends --output json` wrote" }),
 	  .run = cmd_map_set },

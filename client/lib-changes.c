@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "bundle/format.h"
 #include "bundle/hook.h"
+#include "client/fd.h"
 #include "client/file.h"
 #include "client/lib.h"
 #include "client/ref.h"
@@ -188,14 +189,18 @@ int bpfleet_unload(struct bpfleet *node, const char *instance, struct bpfleet_er
 	return lib_result(r, &err, error);
 }
 
+/* socket -1: none. ret_link NULL: not wanted. */
 static int attach(struct bpfleet *node, const char *instance, const char *program,
-		  const char *hook_text, const struct bpfleet_link **ret_link, struct error *err)
+		  const char *hook_text, int socket, const struct bpfleet_link **ret_link,
+		  struct error *err)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
 	Bpfleet__V1__AttachRequest request = BPFLEET__V1__ATTACH_REQUEST__INIT;
 	char name[REF_SIZE], request_id[NODE_REQUEST_ID_LEN + 1];
 	_cleanup_(hook_freep) struct hook *hook = NULL;
 	Bpfleet__V1__AttachResponse *response;
+	_cleanup_close_ int connection = -1;
+	uint8_t ticket[FD_TICKET_LEN];
 	ProtobufCMessage *answer;
 	struct bpfleet_link *link;
 	int r;
@@ -209,12 +214,16 @@ static int attach(struct bpfleet *node, const char *instance, const char *progra
 		r = hook_parse(hook_text, &hook, err);
 	if (r == 0)
 		r = hook_to_message(hook, arena, &request.hook, err);
+	if (r == 0 && socket >= 0)
+		r = fd_hand_over(node->node, socket, &connection, ticket, err);
 	if (r < 0)
 		return r;
 	request.program = name;
 	request.request_id = request_id;
+	if (socket >= 0)
+		request.socket_ticket = (ProtobufCBinaryData){ sizeof(ticket), ticket };
 	r = node_call(node->node, "Attach", &request.base, arena, &answer, err);
-	if (r < 0)
+	if (r < 0 || ret_link == NULL)
 		return r;
 	response = (Bpfleet__V1__AttachResponse *)answer;
 	if (response->link == NULL)
@@ -237,7 +246,17 @@ int bpfleet_attach(struct bpfleet *node, const char *instance, const char *progr
 	struct error err = { 0 };
 	int r;
 
-	r = attach(node, instance, program, hook, ret_link, &err);
+	r = attach(node, instance, program, hook, -1, ret_link, &err);
+	return lib_result(r, &err, error);
+}
+
+int bpfleet_attach_socket(struct bpfleet *node, const char *instance, const char *program,
+			  const char *hook, int socket, struct bpfleet_error *error)
+{
+	struct error err = { 0 };
+	int r = socket < 0 ? error_raise(&err, ERROR_INVALID_ARGUMENT, "%d is no socket", socket)
+			   : attach(node, instance, program, hook, socket, NULL, &err);
+
 	return lib_result(r, &err, error);
 }
 

@@ -84,6 +84,66 @@ int fd_open_map(struct node *node, const char *map, int *ret_fd, struct error *e
 	return receive_fd(socket, ret_fd, err);
 }
 
+/* The one answer to a socket: a byte 0 and a ticket, or a refusal. */
+static int receive_ticket(int connection, uint8_t ticket[static FD_TICKET_LEN], struct error *err)
+{
+	char answer[ANSWER_MAX + 1] = { 0 };
+	ssize_t n;
+
+	do
+		n = recv(connection, answer, ANSWER_MAX, 0);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return error_raise_errno(err, ERROR_UNAVAILABLE, n < 0 ? errno : ECONNRESET,
+					 "the daemon did not take the socket");
+	if (answer[0] != 0)
+		return error_raise(err, ERROR_INVALID_ARGUMENT, "the socket was refused: %s",
+				   answer + 1);
+	if (n != 1 + FD_TICKET_LEN)
+		return error_raise(err, ERROR_PROTOCOL, "the daemon gave no ticket");
+	memcpy(ticket, answer + 1, FD_TICKET_LEN);
+	return 0;
+}
+
+int fd_hand_over(struct node *node, int socket, int *ret_connection,
+		 uint8_t ticket[static FD_TICKET_LEN], struct error *err)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
+	Bpfleet__V1__GetStatusRequest request = BPFLEET__V1__GET_STATUS_REQUEST__INIT;
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .header = { .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS,
+				  .cmsg_len = CMSG_LEN(sizeof(int)) } };
+	struct iovec iov = { .iov_base = (char[]){ 0 }, .iov_len = 1 };
+	const struct msghdr message = { .msg_iov = &iov,
+					.msg_iovlen = 1,
+					.msg_control = &control,
+					.msg_controllen = sizeof(control) };
+	_cleanup_close_ int connection = -1;
+	ProtobufCMessage *answer;
+	int r;
+
+	if (arena == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
+	memcpy(CMSG_DATA(&control.header), &socket, sizeof(socket));
+	r = node_call(node, "GetStatus", &request.base, arena, &answer, err);
+	if (r == 0)
+		r = connect_to(((const Bpfleet__V1__GetStatusResponse *)answer)->fd_socket,
+			       &connection, err);
+	if (r < 0)
+		return r;
+	if (sendmsg(connection, &message, MSG_NOSIGNAL) < 0)
+		return error_raise_errno(
+			err, errno == EBADF ? ERROR_INVALID_ARGUMENT : ERROR_UNAVAILABLE, errno,
+			"cannot hand over descriptor %d", socket);
+	r = receive_ticket(connection, ticket, err);
+	if (r == 0)
+		*ret_connection = TAKE_FD(connection);
+	return r;
+}
+
 int bpfleet_open_map(struct bpfleet *node, const char *map, int *ret_fd,
 		     struct bpfleet_error *error)
 {

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "client/fd.h"
 #include "client/lib.h"
 #include "client/ref.h"
 #include "rpc/client.h"
@@ -133,12 +134,15 @@ int bpfleet_map_lookup(struct bpfleet *node, const char *map, const void *key, s
 	return lib_result(r, &err, error);
 }
 
-static int update(struct bpfleet *node, const char *map, Bpfleet__V1__MapEntry *entry,
+/* socket -1: none. */
+static int update(struct bpfleet *node, const char *map, Bpfleet__V1__MapEntry *entry, int socket,
 		  struct error *err)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
 	Bpfleet__V1__UpdateMapRequest request = BPFLEET__V1__UPDATE_MAP_REQUEST__INIT;
 	char name[REF_SIZE], request_id[NODE_REQUEST_ID_LEN + 1];
+	_cleanup_close_ int connection = -1;
+	uint8_t ticket[FD_TICKET_LEN];
 	ProtobufCMessage *response;
 	int r;
 
@@ -147,9 +151,13 @@ static int update(struct bpfleet *node, const char *map, Bpfleet__V1__MapEntry *
 	r = ref_map(map, name, err);
 	if (r == 0)
 		r = node_request_id(request_id, err);
+	if (r == 0 && socket >= 0)
+		r = fd_hand_over(node->node, socket, &connection, ticket, err);
 	if (r < 0)
 		return r;
 	request.map = name;
+	if (socket >= 0)
+		request.socket_ticket = (ProtobufCBinaryData){ sizeof(ticket), ticket };
 	request.entries = &entry;
 	request.n_entries = 1;
 	request.request_id = request_id;
@@ -167,7 +175,21 @@ int bpfleet_map_update(struct bpfleet *node, const char *map, const void *key, s
 	entry.key.len = key_size;
 	entry.value.data = (uint8_t *)value;
 	entry.value.len = value_size;
-	r = update(node, map, &entry, &err);
+	r = update(node, map, &entry, -1, &err);
+	return lib_result(r, &err, error);
+}
+
+int bpfleet_map_put_socket(struct bpfleet *node, const char *map, const void *key, size_t key_size,
+			   int socket, struct bpfleet_error *error)
+{
+	Bpfleet__V1__MapEntry entry = BPFLEET__V1__MAP_ENTRY__INIT;
+	struct error err = { 0 };
+	int r;
+
+	entry.key.data = (uint8_t *)key;
+	entry.key.len = key_size;
+	r = socket < 0 ? error_raise(&err, ERROR_INVALID_ARGUMENT, "%d is no socket", socket)
+		       : update(node, map, &entry, socket, &err);
 	return lib_result(r, &err, error);
 }
 

@@ -8,6 +8,7 @@
 #include "bundle/hook.h"
 #include "client/cli.h"
 #include "client/enums.h"
+#include "client/fd.h"
 #include "client/node.h"
 #include "client/rows.h"
 #include "proto/arena.h"
@@ -208,6 +209,23 @@ int loading_print(const struct cli *cli, const Bpfleet__V1__LoadResponse *respon
 	return r < 0 ? r : print_logs(cli, response, err);
 }
 
+int loading_hand_over(struct cli *cli, struct arena *arena, int *ret_connection,
+		      ProtobufCBinaryData *ret_ticket, struct error *err)
+{
+	uint8_t *ticket = arena_alloc(arena, FD_TICKET_LEN);
+	int r;
+
+	if (!cli_has(&cli->args, OPTION_SOCKET_FD))
+		return 0;
+	if (ticket == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
+	r = fd_hand_over(cli->node, (int)cli_number(&cli->args, OPTION_SOCKET_FD, 0),
+			 ret_connection, ticket, err);
+	if (r == 0)
+		*ret_ticket = (ProtobufCBinaryData){ FD_TICKET_LEN, ticket };
+	return r;
+}
+
 int loading_attach(struct cli *cli, const char *instance, const char *program,
 		   const char *hook_given, struct arena *arena, Bpfleet__V1__Link **ret,
 		   struct error *err)
@@ -215,6 +233,7 @@ int loading_attach(struct cli *cli, const char *instance, const char *program,
 	Bpfleet__V1__AttachRequest request = BPFLEET__V1__ATTACH_REQUEST__INIT;
 	char name[REF_SIZE], request_id[NODE_REQUEST_ID_LEN + 1];
 	_cleanup_(hook_freep) struct hook *hook = NULL;
+	_cleanup_close_ int connection = -1;
 	ProtobufCMessage *response;
 	int r;
 
@@ -231,7 +250,9 @@ int loading_attach(struct cli *cli, const char *instance, const char *program,
 		return r;
 	request.program = name;
 	request.request_id = request_id;
-	r = node_call(cli->node, "Attach", &request.base, arena, &response, err);
+	r = loading_hand_over(cli, arena, &connection, &request.socket_ticket, err);
+	if (r == 0)
+		r = node_call(cli->node, "Attach", &request.base, arena, &response, err);
 	if (r < 0)
 		return r;
 	*ret = ((Bpfleet__V1__AttachResponse *)response)->link;

@@ -31,7 +31,15 @@ _must_check_ int loading_print(const struct cli *cli, const Bpfleet__V1__LoadRes
 /* Whether the command line asks for a lease. */
 bool loading_is_lease(const struct cli *cli);
 
-/* Attaches a program of an instance; the link lives in the arena. */
+/*
+ * With --socket-fd: hands that descriptor over, for the call that carries the ticket while
+ * *ret_connection is open. After cli_connect().
+ */
+_must_check_ int loading_hand_over(struct cli *cli, struct arena *arena, int *ret_connection,
+				   ProtobufCBinaryData *ret_ticket, struct error *err);
+
+/* Attaches a program of an instance, with --socket-fd to that socket; the link lives in the arena.
+ */
 _must_check_ int loading_attach(struct cli *cli, const char *instance, const char *program,
 				const char *hook, struct arena *arena, Bpfleet__V1__Link **ret,
 				struct error *err);

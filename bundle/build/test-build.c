@@ -155,6 +155,9 @@ static void section_names_of_old_and_new_style_are_understood(void **state)
 		{ "sk_skb", "sk_skb:*" },
 		{ "sk_skb/stream_verdict", "sk_skb:*:stream_verdict" },
 		{ "sk_msg", "sk_msg:*" },
+		{ "socket", "socket_filter:*" },
+		{ "sk_reuseport", "sk_reuseport:*" },
+		{ "sk_reuseport/migrate", "sk_reuseport:*" },
 		{ "freplace/f", NULL },
 		{ "prog", NULL },
 	};

@@ -28,6 +28,7 @@ struct doc;
 	X(WRITE, "write")     \
 	X(RUN, "run")         \
 	X(NETNS, "netns")     \
+	X(SOCKET, "socket")   \
 	X(AUDIT, "audit")     \
 	X(GC, "gc")           \
 	X(QUARANTINE, "quarantine")

@@ -26,6 +26,7 @@ struct attach {
 	char instance[NAME_ID_LEN + 1];
 	char program[NAME_SYMBOL_MAX + 1];
 	bool lease;
+	bool on_socket; /* of the caller's, which target_fd is; nothing is recorded */
 	int program_fd;
 	int target_fd;
 	struct kernel_attach options;
@@ -75,6 +76,9 @@ static void attach_work(struct job *job)
 	const struct kernel_pin pin = pin_of(attach);
 
 	attach->r = kernel_attach(&attach->options, &attach->link.link, &attach->err);
+	/* Front holds the socket as well, so that no close here is the last, which may wait. */
+	if (attach->on_socket)
+		(void)close(TAKE_FD(attach->target_fd));
 	if (attach->r < 0)
 		return;
 	core_step("attach.attached");
@@ -108,11 +112,23 @@ static void undo_done(struct job *job)
 	attach_failed(attach);
 }
 
+static int record_link(const struct attach *attach, struct store_tx *tx,
+		       const struct store_link *row, struct store_link **ret, struct error *err)
+{
+	struct core *core = attach->request->core;
+	int r = store_link_insert(tx, row, err);
+
+	if (r >= 0)
+		r = instance_follow_links(core, tx, attach->instance, err);
+	if (r >= 0)
+		r = store_op_end(tx, attach->op, err);
+	return r < 0 ? r : store_link_get(core->store, attach->link.id, ret, err);
+}
+
 static int record_outcome(struct attach *attach, Bpfleet__V1__AttachResponse **ret,
 			  struct error *err)
 {
 	struct request *request = attach->request;
-	struct store *store = request->core->store;
 	Bpfleet__V1__AttachResponse *response = arena_alloc(request->arena, sizeof(*response));
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
 	_cleanup_free_ struct store_link *stored = NULL;
@@ -125,17 +141,14 @@ static int record_outcome(struct attach *attach, Bpfleet__V1__AttachResponse **r
 	r = apply_link_row(&attach->link, attach->instance, attach->program, request->arena, &row,
 			   err);
 	if (r >= 0)
-		r = store_tx_begin(store, STORE_TX_GROW, &tx, err);
+		r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, err);
+	if (r >= 0 && !attach->on_socket)
+		r = record_link(attach, &tx, &row, &stored, err);
 	if (r >= 0)
-		r = store_link_insert(&tx, &row, err);
-	if (r >= 0)
-		r = instance_follow_links(request->core, &tx, attach->instance, err);
-	if (r >= 0)
-		r = store_op_end(&tx, attach->op, err);
-	if (r >= 0)
-		r = store_link_get(store, attach->link.id, &stored, err);
-	if (r >= 0)
-		r = convert_link(request->arena, stored, &response->link, err);
+		r = convert_link(request->arena, stored != NULL ? stored : &row, &response->link,
+				 err);
+	if (r >= 0 && attach->on_socket)
+		response->link->name[0] = '\0';
 	core_step("attach.commit");
 	if (r >= 0)
 		r = request_commit(request, &tx, &response->base, err);
@@ -157,7 +170,7 @@ static void attach_done(struct job *job)
 		attach_failed(attach);
 		return;
 	}
-	if (attach->lease) {
+	if (attach->lease && !attach->on_socket) {
 		entry = held_link_new(attach->link.id);
 		if (held == NULL || entry == NULL)
 			r = error_raise(&attach->err, ERROR_OUT_OF_MEMORY, "hold a link");
@@ -266,7 +279,9 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 		r = kernel_program_info(attach->program_fd, &info, err);
 	if (r >= 0)
 		r = kernel_hook_check(attach->link.hook, info.type, err);
-	if (r >= 0)
+	if (r >= 0 && attach->on_socket)
+		attach->target_fd = TAKE_FD(attach->request->frame.fd);
+	else if (r >= 0)
 		r = links_open_map(core, instance->id, attach->link.hook, &attach->target_fd, err);
 	if (r < 0)
 		return r;
@@ -302,10 +317,18 @@ int serve_attach(struct request *request, ProtobufCMessage **ret_response, struc
 		return error_raise(err, ERROR_HOST_HELD, "nothing is attached on this host now");
 	if (message->hook == NULL)
 		return error_raise(err, ERROR_INVALID_HOOK, "no hook was given");
-	r = request_find_program(request, message->program, POLICY_VERB_ATTACH, &instance, &program,
-				 err);
-	if (r >= 0)
-		r = hook_from_message(message->hook, &attach->link.hook, err);
+	r = hook_from_message(message->hook, &attach->link.hook, err);
+	if (r < 0)
+		return r;
+	attach->on_socket = hook_kind_info(hook_kind(attach->link.hook))->socket;
+	r = request_find_program(request, message->program,
+				 attach->on_socket ? POLICY_VERB_SOCKET : POLICY_VERB_ATTACH,
+				 &instance, &program, err);
+	if (r >= 0 && attach->on_socket != (request->frame.fd >= 0))
+		r = error_raise(err, ERROR_INVALID_ARGUMENT,
+				attach->on_socket ? "a hook on a socket needs the socket: hand it "
+						    "over at the fd socket, give its ticket"
+						  : "only hooks on sockets take a socket");
 	if (r >= 0) {
 		(void)snprintf(request->detail, sizeof(request->detail), "%s",
 			       hook_text(attach->link.hook));
@@ -321,7 +344,7 @@ int serve_attach(struct request *request, ProtobufCMessage **ret_response, struc
 		r = busy_enter(request->core, attach->instance, false, err);
 	if (r < 0)
 		return r;
-	r = record_intent(attach, err);
+	r = attach->on_socket ? request_check_deadline(request, err) : record_intent(attach, err);
 	core_step("attach.intent");
 	if (r < 0) {
 		busy_leave(request->core, attach->instance);

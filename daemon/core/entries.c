@@ -6,12 +6,16 @@
 #include "base/error.h"
 #include "bundle/map-type.h"
 #include "daemon/core/inner.h"
+#include "daemon/core/jobs.h"
 #include "daemon/core/kernel/maps.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/methods.h"
 #include "proto/arena.h"
 
 #define ENTRIES_MAX 1024u
+
+/* By enum UpdateMode. */
+static const uint64_t update_modes[] = { BPF_ANY, BPF_ANY, BPF_NOEXIST, BPF_EXIST };
 
 struct target {
 	struct core *core;
@@ -186,7 +190,6 @@ static int prepare_value(struct request *request, const struct target *target, s
 static int prepare(struct request *request, const Bpfleet__V1__UpdateMapRequest *message,
 		   const struct target *target, struct writes *writes, struct error *err)
 {
-	static const uint64_t modes[] = { BPF_ANY, BPF_ANY, BPF_NOEXIST, BPF_EXIST };
 	const size_t n = message->n_entries, key_size = target->shape.key_size,
 		     value_bytes = target->shape.value_bytes;
 	uint8_t *keys = arena_alloc(request->arena, n * key_size + 1);
@@ -197,11 +200,8 @@ static int prepare(struct request *request, const Bpfleet__V1__UpdateMapRequest 
 	if (keys == NULL || values == NULL || writes->items == NULL)
 		return error_raise(err, ERROR_REQUEST_TOO_LARGE,
 				   "%zu entries of this map are too much for one call", n);
-	if ((size_t)message->mode >= ARRAY_SIZE(modes))
-		return error_raise(err, ERROR_INVALID_ARGUMENT, "no update mode %d",
-				   (int)message->mode);
-	writes->flags = modes[message->mode] | kernel_map_lock_flag(&target->shape);
-	writes->batch = n > 1 && modes[message->mode] == BPF_ANY &&
+	writes->flags = update_modes[message->mode] | kernel_map_lock_flag(&target->shape);
+	writes->batch = n > 1 && update_modes[message->mode] == BPF_ANY &&
 			(target->shape.kind->flags & MAP_WRITES_BATCHES) != 0;
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		struct write *write = &writes->items[i];
@@ -383,6 +383,94 @@ static int write_entries(struct request *request, const struct target *target,
 	return r;
 }
 
+/* ---- sockets */
+
+/* An entry of a map of sockets: on a worker, because whoever has the socket may hold its lock. */
+struct insertion {
+	struct job job;
+	struct request *request;
+	struct target target;
+	uint8_t *key; /* in the request's arena */
+	const Bpfleet__V1__UpdateMapResponse *response;
+	uint64_t flags;
+	int r;
+	struct error err;
+};
+
+static void insertion_free(struct insertion *insertion)
+{
+	if (insertion != NULL)
+		target_done(&insertion->target);
+	free(insertion);
+}
+DEFINE_CLEANUP(struct insertion, insertion_free)
+
+static void insertion_work(struct job *job)
+{
+	struct insertion *insertion = (struct insertion *)(void *)job;
+	/* Front holds the socket as well, so that this close is not the last, which may wait. */
+	_cleanup_close_ int socket = TAKE_FD(insertion->request->frame.fd);
+
+	insertion->r = kernel_map_put_socket(&insertion->target.shape, insertion->key, socket,
+					     insertion->flags, &insertion->err);
+}
+
+static int insertion_record(struct insertion *insertion)
+{
+	struct request *request = insertion->request;
+	_cleanup_store_tx_ struct store_tx tx = { 0 };
+	int r = insertion->r;
+
+	if (r >= 0)
+		r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, &insertion->err);
+	return r < 0 ? r
+		     : request_commit(request, &tx, &insertion->response->base, &insertion->err);
+}
+
+static void insertion_done(struct job *job)
+{
+	_cleanup_(insertion_freep) struct insertion *insertion = (struct insertion *)(void *)job;
+
+	if (insertion_record(insertion) < 0)
+		request_fail(insertion->request, &insertion->err);
+	else
+		request_reply(insertion->request, &insertion->response->base);
+}
+
+static int insert_socket(struct request *request, const Bpfleet__V1__UpdateMapRequest *message,
+			 struct target *target, const Bpfleet__V1__UpdateMapResponse *response,
+			 struct error *err)
+{
+	_cleanup_(insertion_freep) struct insertion *insertion = calloc(1, sizeof(*insertion));
+	uint8_t *key = arena_alloc(request->arena, (size_t)target->shape.key_size + 1);
+	int key_fd, r;
+
+	if (insertion == NULL || key == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "update a map");
+	insertion->target.fd = -1;
+	if (request->frame.fd < 0 || message->n_entries != 1 || message->entries[0]->value.len > 0)
+		return error_raise(err, ERROR_INVALID_ARGUMENT,
+				   "an entry of a %s is a socket: hand it over at the fd socket, "
+				   "give its ticket and one key",
+				   target->shape.kind->name);
+	r = prepare_key(target, &message->entries[0]->key, key, &key_fd, err);
+	if (r < 0)
+		return r;
+	*insertion = (struct insertion){
+		.job = { .work = insertion_work, .done = insertion_done },
+		.request = request,
+		.target = *target,
+		.key = key,
+		.response = response,
+		.flags = update_modes[message->mode],
+	};
+	*target = (struct target){ .fd = -1 };
+	jobs_submit(request->core->jobs, &TAKE_PTR(insertion)->job);
+	return REQUEST_PENDING;
+}
+
+/* ---- any entries */
+
 int serve_update_map(struct request *request, ProtobufCMessage **ret_response, struct error *err)
 {
 	const Bpfleet__V1__UpdateMapRequest *message = (const void *)request->message;
@@ -397,6 +485,14 @@ int serve_update_map(struct request *request, ProtobufCMessage **ret_response, s
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "update a map");
 	bpfleet__v1__update_map_response__init(response);
 	response->n_written = (uint32_t)message->n_entries;
+	if ((size_t)message->mode >= ARRAY_SIZE(update_modes))
+		return error_raise(err, ERROR_INVALID_ARGUMENT, "no update mode %d",
+				   (int)message->mode);
+	if (target.shape.kind->value == MAP_VALUE_COOKIE)
+		return insert_socket(request, message, &target, response, err);
+	if (request->frame.fd >= 0)
+		return error_raise(err, ERROR_INVALID_ARGUMENT, "a %s holds no sockets",
+				   target.shape.kind->name);
 	r = prepare(request, message, &target, &writes, err);
 	if (r >= 0)
 		r = write_entries(request, &target, &writes, &response->base, err);

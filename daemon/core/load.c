@@ -132,12 +132,13 @@ static int plan_default_hooks(struct apply *apply, struct error *err)
 			if (r < 0)
 				return r;
 			apply->links[apply->n_links - 1].by_default = true;
-			if (hook_kind_info(hook_kind(hook))->resolved || hook_netns(hook) != NULL)
+			if (hook_kind_info(hook_kind(hook))->resolved ||
+			    hook_kind_info(hook_kind(hook))->socket || hook_netns(hook) != NULL)
 				return error_raise(
 					err, ERROR_HOOK_NOT_ALLOWED,
-					"program '%s' has a hook in a file or another network "
-					"namespace as default; load without attach_defaults, then "
-					"attach it",
+					"program '%s' has a hook in a file, another network "
+					"namespace or on a socket as default; load without "
+					"attach_defaults, then attach it",
 					program->name);
 		}
 	}

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "base/version.h"
+#include "daemon/config/config.h"
 #include "daemon/core/budget.h"
 #include "daemon/core/convert.h"
 #include "daemon/core/garbage.h"
@@ -124,6 +125,7 @@ int serve_get_status(struct request *request, ProtobufCMessage **ret_response, s
 		response->n_links = (uint32_t)counts.n_links;
 	}
 	response->policy_epoch = core->policy_epoch;
+	response->fd_socket = core->config->fd_socket;
 	response->caller = convert_text(request->arena, session_identity(request->session));
 	if (response->node_id == NULL || response->kernel_release == NULL ||
 	    response->caller == NULL)

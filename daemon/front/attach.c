@@ -14,7 +14,8 @@
 struct attach {
 	struct job job;
 	const Bpfleet__V1__Hook *hook; /* of the request; NULL if it has none */
-	bool resolved;		       /* the symbol was looked up once */
+	ProtobufCBinaryData socket_ticket;
+	bool resolved; /* the symbol was looked up once */
 	struct resolving *resolving;
 };
 
@@ -38,9 +39,12 @@ static void attach_forward(struct attach *attach, const Bpfleet__Ipc__ResolvedTa
 {
 	struct core_request request = { .method = "Attach", .fd = -1, .resolved = target };
 	struct error err = { 0 };
+	int r = job_take_socket(&attach->job, &attach->socket_ticket, &request.fd, &err);
 
 	rpc_call_request_bytes(attach->job.call, &request.body, &request.body_size);
-	if (job_ask_with(&attach->job, &request, on_attached, &err) < 0)
+	if (r == 0)
+		r = job_ask_with(&attach->job, &request, on_attached, &err);
+	if (r < 0)
 		job_fail(&attach->job, &err);
 }
 
@@ -103,13 +107,14 @@ static void attach_resolve_now(struct attach *attach)
 
 void attach_on_call(struct rpc_call *call, const ProtobufCMessage *request, void *user)
 {
-	const Bpfleet__V1__Hook *hook = ((const Bpfleet__V1__AttachRequest *)request)->hook;
+	const Bpfleet__V1__AttachRequest *message = (const void *)request;
 	struct attach *attach = job_new(call, sizeof(*attach));
 
 	(void)user;
 	if (attach == NULL)
 		return;
-	attach->hook = hook;
+	attach->hook = message->hook;
+	attach->socket_ticket = message->socket_ticket;
 	attach_forward(attach, NULL);
 }
 

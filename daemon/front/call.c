@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/front/fdservice.h"
 #include "proto/arena.h"
 
 void *job_new(struct rpc_call *call, size_t size)
@@ -62,17 +63,31 @@ int job_ask(struct job *job, const char *method, const uint8_t *body, size_t n, 
 int job_ask_message(struct job *job, const char *method, const ProtobufCMessage *message,
 		    core_reply_fn fn, struct error *err)
 {
+	return job_ask_message_with(job, method, message, -1, fn, err);
+}
+
+int job_ask_message_with(struct job *job, const char *method, const ProtobufCMessage *message,
+			 int fd, core_reply_fn fn, struct error *err)
+{
 	_cleanup_(arena_freep) struct arena *arena = arena_new(CHANNEL_ARENA_BYTES);
+	struct core_request request = { .method = method, .fd = fd };
 	uint8_t *bytes = NULL;
-	size_t n = 0;
 	int r;
 
 	if (arena == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a request");
-	r = arena_pack(arena, message, &bytes, &n, err);
-	if (r < 0)
-		return r;
-	return job_ask(job, method, bytes, n, fn, err);
+	r = arena_pack(arena, message, &bytes, &request.body_size, err);
+	request.body = bytes;
+	return r < 0 ? r : job_ask_with(job, &request, fn, err);
+}
+
+int job_take_socket(struct job *job, const ProtobufCBinaryData *ticket, int *ret_fd,
+		    struct error *err)
+{
+	if (ticket->len == 0)
+		return 0;
+	return fdservice_take(job->front->fdservice, ticket->data, ticket->len,
+			      job->session->peer->uid, ret_fd, err);
 }
 
 static bool is_refusal(enum error_code code)

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -19,7 +21,10 @@
 #define N_CONNECTIONS_PER_UID 16
 #define TICKET_LEN 32
 #define TICKET_TIMEOUT_MS 5000
+/* How long a socket is kept for the call that names its ticket. */
+#define DEPOSIT_TIMEOUT_MS 10000
 #define TEXT_MAX 1000
+#define FDS_MAX 253 /* SCM_MAX_FD */
 
 struct fdservice {
 	struct front *front;
@@ -27,11 +32,16 @@ struct fdservice {
 	struct exchange *first;
 };
 
-/* One connection: a ticket is awaited, then a session, then core's answer. */
+/*
+ * One connection: a ticket is awaited, then a session, then core's answer. Or a socket is, and kept
+ * until the connection ends.
+ */
 struct exchange {
 	struct fdservice *service;
 	struct exchange *next, **prev;
 	int fd;
+	int deposit;   /* the socket handed over; -1: none */
+	bool is_taken; /* a call has used the deposit's ticket */
 	uid_t uid;
 	struct rpc_watch *watch;
 	struct rpc_timer *timer;
@@ -50,6 +60,8 @@ static void exchange_free(struct exchange *exchange)
 	rpc_watch_free(exchange->watch);
 	session_close(exchange->session);
 	(void)close(exchange->fd);
+	if (exchange->deposit >= 0)
+		(void)close(exchange->deposit);
 	*exchange->prev = exchange->next;
 	if (exchange->next != NULL)
 		exchange->next->prev = exchange->prev;
@@ -143,18 +155,113 @@ static void on_session(void *arg, struct session *session, const struct error *e
 		exchange_refuse(exchange, &err);
 }
 
+static void on_timeout(void *arg)
+{
+	struct exchange *exchange = arg;
+
+	exchange->timer = NULL;
+	exchange_free(exchange);
+}
+
+/* Keeps a socket that came alone, and answers with a ticket for it; the connection stays. */
+static int deposit(struct exchange *exchange, const int *fds, size_t n_fds, struct error *err)
+{
+	uint8_t answer[1 + TICKET_LEN] = { 0 };
+	struct stat st;
+
+	if (n_fds != 1)
+		return error_raise(err, ERROR_INVALID_ARGUMENT,
+				   "one socket is handed over at a time, not %zu descriptors",
+				   n_fds);
+	if (fstat(fds[0], &st) < 0 || !S_ISSOCK(st.st_mode))
+		return error_raise(err, ERROR_INVALID_ARGUMENT,
+				   "what was handed over is not a socket");
+	rpc_timer_cancel(TAKE_PTR(exchange->timer));
+	exchange->timer = rpc_loop_after(exchange->service->front->loop, DEPOSIT_TIMEOUT_MS,
+					 on_timeout, exchange);
+	if (exchange->timer == NULL || getrandom(exchange->ticket, TICKET_LEN, 0) != TICKET_LEN)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot keep a socket");
+	memcpy(answer + 1, exchange->ticket, TICKET_LEN);
+	exchange->deposit = fds[0];
+	(void)send(exchange->fd, answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT);
+	return 0;
+}
+
+int fdservice_take(struct fdservice *service, const uint8_t *ticket, size_t n, uid_t uid,
+		   int *ret_fd, struct error *err)
+{
+	struct exchange *found = NULL;
+
+	for (struct exchange *e = service == NULL ? NULL : service->first; e != NULL; e = e->next) {
+		if (e->deposit >= 0 && !e->is_taken && e->uid == uid && n == TICKET_LEN &&
+		    memcmp(e->ticket, ticket, TICKET_LEN) == 0)
+			found = e;
+	}
+	if (found == NULL)
+		return error_raise(err, ERROR_PERMISSION_DENIED,
+				   "no such ticket; it is good once, for ten seconds, for the one "
+				   "who handed the socket over, whose connection must stay");
+	found->is_taken = true;
+	*ret_fd = found->deposit;
+	return 0;
+}
+
+/* One datagram, with room for all the descriptors that can come along. */
+static ssize_t receive(int fd, uint8_t *bytes, size_t size, int fds[static FDS_MAX], size_t *ret_n)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = bytes, .iov_len = size };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
+	const ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	for (struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&message); c != NULL;
+	     c = CMSG_NXTHDR(&message, c)) {
+		const size_t n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
+		    n_fds > FDS_MAX - *ret_n)
+			continue;
+		memcpy(fds + *ret_n, CMSG_DATA(c), n_fds * sizeof(int));
+		*ret_n += n_fds;
+	}
+	return n;
+}
+
+static void close_all(const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		(void)close(fds[i]);
+}
+
 /* Core is asked for a session only once there is something to redeem. */
 static void on_readable(void *arg, uint32_t events)
 {
 	struct exchange *exchange = arg;
 	struct error err = { 0 };
 	uint8_t bytes[TICKET_LEN + 1];
-	ssize_t n = recv(exchange->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+	int fds[FDS_MAX];
+	size_t n_fds = 0;
+	const ssize_t n = receive(exchange->fd, bytes, sizeof(bytes), fds, &n_fds);
 
 	(void)events;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n <= 0) {
+	if (n == 1 && bytes[0] == 0 && exchange->deposit < 0) {
+		if (deposit(exchange, fds, n_fds, &err) == 0)
+			return;
+		close_all(fds, n_fds);
+		exchange_refuse(exchange, &err);
+		return;
+	}
+	close_all(fds, n_fds);
+	/* Whoever has handed a socket over has only to go. */
+	if (n <= 0 || exchange->deposit >= 0) {
 		exchange_free(exchange);
 		return;
 	}
@@ -171,14 +278,6 @@ static void on_readable(void *arg, uint32_t events)
 		session_new(exchange->service->front, exchange->fd, on_session, exchange, &err);
 	if (exchange->session == NULL)
 		exchange_refuse(exchange, &err);
-}
-
-static void on_timeout(void *arg)
-{
-	struct exchange *exchange = arg;
-
-	exchange->timer = NULL;
-	exchange_free(exchange);
 }
 
 /* Whether the peer's uid may have one more connection; those that say nothing last five seconds. */
@@ -211,6 +310,7 @@ static void on_accept(void *user, int fd)
 	exchange->service = service;
 	exchange->uid = uid;
 	exchange->fd = fd;
+	exchange->deposit = -1;
 	exchange->next = service->first;
 	exchange->prev = &service->first;
 	if (exchange->next != NULL)

@@ -1,6 +1,10 @@
 /* FdService (FDSERVICE.md): tickets in, file descriptors out. Loop thread. */
 #pragma once
 
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
 #include "base/cleanup.h"
 
 struct error;
@@ -11,5 +15,12 @@ struct front;
 _must_check_ int fdservice_new(struct front *front, int listen_fd, struct fdservice **ret,
 			       struct error *err);
 /* Closes what waits. Before the loop is freed. NULL is fine. */
+/*
+ * The socket that uid handed over for this ticket; each ticket is good once. *ret_fd stays the
+ * service's, open until its client's connection ends, so that the caller never closes it last.
+ * Errors: PERMISSION_DENIED.
+ */
+_must_check_ int fdservice_take(struct fdservice *service, const uint8_t *ticket, size_t n,
+				uid_t uid, int *ret_fd, struct error *err);
 void fdservice_free(struct fdservice *service);
 DEFINE_CLEANUP(struct fdservice, fdservice_free)

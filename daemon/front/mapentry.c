@@ -122,7 +122,7 @@ static int parse_entry(const struct map_type *type, const struct decoder *decode
 		return r < 0 ? r : 0;
 	if (type->key != MAP_KEY_NONE)
 		r = mapentry_key(type, decoder, key, arena, &entry->key, err);
-	if (r < 0)
+	if (r < 0 || type->value == MAP_VALUE_COOKIE)
 		return r;
 	if (type->value == MAP_VALUE_MAP || type->value == MAP_VALUE_PROGRAM)
 		return parse_reference(type, value, arena, &entry->reference, err);
@@ -142,9 +142,13 @@ int mapentry_parse(const struct map_type *type, const struct decoder *decoder, c
 	r = entry_member(line, "key", &key, err);
 	if (r == 0)
 		r = entry_member(line, "value", &value, err);
-	if (r == 0 && (value == NULL || (key == NULL && type->key != MAP_KEY_NONE)))
-		r = error_raise(err, ERROR_INVALID_KEY, "an entry has a \"%s\"",
-				value == NULL ? "value" : "key");
+	if (r == 0 && value != NULL && type->value == MAP_VALUE_COOKIE)
+		r = error_raise(err, ERROR_INVALID_KEY,
+				"the value is the socket that is handed over: give a key alone");
+	else if (r == 0 && key == NULL && type->key != MAP_KEY_NONE)
+		r = error_raise(err, ERROR_INVALID_KEY, "an entry has a \"key\"");
+	else if (r == 0 && value == NULL && type->value != MAP_VALUE_COOKIE)
+		r = error_raise(err, ERROR_INVALID_KEY, "an entry has a \"value\"");
 	if (r == 0)
 		r = parse_entry(type, decoder, key, value, arena, entry, err);
 	*ret = entry;

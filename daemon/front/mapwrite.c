@@ -89,15 +89,26 @@ static void on_written(void *arg, const struct core_reply *reply)
 		job_fail(&write->job, &err);
 }
 
+/* The socket that an update puts into a map, taken only when core is asked; -1: none. */
+static int take_socket(struct write *write, int *ret_fd, struct error *err)
+{
+	const Bpfleet__V1__UpdateMapRequest *request =
+		(const Bpfleet__V1__UpdateMapRequest *)write->request;
+
+	*ret_fd = -1;
+	if (!IS_UPDATE(write))
+		return 0;
+	return job_take_socket(&write->job, &request->socket_ticket, ret_fd, err);
+}
+
 /* As it came. */
 static int forward(struct write *write, struct error *err)
 {
-	const uint8_t *bytes = NULL;
-	size_t n = 0;
+	struct core_request request = { .method = rpc_call_method(write->job.call)->name };
+	int r = take_socket(write, &request.fd, err);
 
-	rpc_call_request_bytes(write->job.call, &bytes, &n);
-	return job_ask(&write->job, rpc_call_method(write->job.call)->name, bytes, n, on_written,
-		       err);
+	rpc_call_request_bytes(write->job.call, &request.body, &request.body_size);
+	return r < 0 ? r : job_ask_with(&write->job, &request, on_written, err);
 }
 
 static int ask_update(struct write *write, struct error *err)
@@ -107,7 +118,7 @@ static int ask_update(struct write *write, struct error *err)
 	struct arena *arena = rpc_call_arena(write->job.call);
 	const size_t n = request.n_entries + request.n_json;
 	Bpfleet__V1__MapEntry **entries = arena_alloc(arena, (n + 1) * sizeof(*entries));
-	int r = 0;
+	int r = 0, fd;
 
 	if (n > N_ENTRIES_MAX)
 		return too_many(err);
@@ -126,7 +137,10 @@ static int ask_update(struct write *write, struct error *err)
 	request.entries = entries;
 	request.n_entries = n;
 	request.n_json = 0;
-	return job_ask_message(&write->job, "UpdateMap", &request.base, on_written, err);
+	r = take_socket(write, &fd, err);
+	return r < 0 ? r
+		     : job_ask_message_with(&write->job, "UpdateMap", &request.base, fd, on_written,
+					    err);
 }
 
 static int ask_delete(struct write *write, struct error *err)

@@ -237,8 +237,9 @@ static void count_events(struct test_core *core, struct channel_frame *frame)
 	reply(core, frame->frame->request->id, &answer);
 }
 
-static void other(struct test_core *core, const Bpfleet__Ipc__Request *request)
+static void other(struct test_core *core, const struct channel_frame *frame)
 {
+	const Bpfleet__Ipc__Request *request = frame->frame->request;
 	Bpfleet__V1__GetStatusResponse status = BPFLEET__V1__GET_STATUS_RESPONSE__INIT;
 	Bpfleet__V1__AttachResponse attached = BPFLEET__V1__ATTACH_RESPONSE__INIT;
 	Bpfleet__V1__GetMapResponse map = BPFLEET__V1__GET_MAP_RESPONSE__INIT;
@@ -252,8 +253,12 @@ static void other(struct test_core *core, const Bpfleet__Ipc__Request *request)
 		core->resolved = request->resolved != NULL ? *request->resolved
 							   : (Bpfleet__Ipc__ResolvedTarget){ 0 };
 		answer.message = &attached.base;
-		/* All the tests attach uprobes. */
-		if (core->refuse_attach)
+		if (frame->fd >= 0)
+			(void)atomic_fetch_add(&core->n_sockets, 1);
+		/* All the other tests attach uprobes. */
+		if (core->takes_socket)
+			answer.fd = -1;
+		else if (core->refuse_attach)
 			answer = (struct answer){ .reason = "PERMISSION_DENIED", .fd = -1 };
 		else if (request->resolved == NULL)
 			answer = (struct answer){ .reason = "TARGET_UNRESOLVED", .fd = -1 };
@@ -310,7 +315,7 @@ static void handle_request(struct test_core *core, struct channel_frame *frame)
 	} else if (strcmp(request->method, "RedeemTicket") == 0) {
 		redeem(core, frame);
 	} else {
-		other(core, request);
+		other(core, frame);
 	}
 }
 

@@ -55,11 +55,12 @@ struct test_core {
 	const char *store_refusal; /* reason, NULL: it is stored */
 	bool hide_all;		   /* the callers may view nothing */
 	bool refuse_attach;	   /* before anything is resolved */
+	bool takes_socket;	   /* Attach succeeds without a target */
 	Bpfleet__Ipc__ResolvedTarget resolved;
 	uint64_t last_deadline;
 	atomic_uint n_requests, n_outstanding, max_outstanding;
 	atomic_uint n_sessions, n_opened, n_grants, n_counters, n_stores, n_denied,
-		n_unknown_sessions;
+		n_unknown_sessions, n_sockets;
 	atomic_uint n_counted; /* records of the ring buffer that front told of */
 };
 

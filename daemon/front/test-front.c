@@ -798,6 +798,71 @@ static void a_ticket_is_redeemed_for_a_descriptor(void **state)
 	test_front_stop(&front);
 }
 
+/* Sends a byte with n descriptors; the first byte of the answer, 1 + the ticket's bytes of it. */
+static char hand_over(int connection, const int *fds, size_t n, char *answer, size_t size)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(2 * sizeof(int))];
+	} control = { .header = { .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS,
+				  .cmsg_len = CMSG_LEN(n * sizeof(int)) } };
+	struct iovec iov = { .iov_base = (char[]){ 0 }, .iov_len = 1 };
+	const struct msghdr message = { .msg_iov = &iov,
+					.msg_iovlen = 1,
+					.msg_control = n > 0 ? control.space : NULL,
+					.msg_controllen = n > 0 ? CMSG_SPACE(n * sizeof(int)) : 0 };
+	ssize_t r;
+
+	if (n > 0)
+		memcpy(CMSG_DATA(&control.header), fds, n * sizeof(int));
+	assert_int_equal(sendmsg(connection, &message, MSG_NOSIGNAL), 1);
+	r = recv(connection, answer, size - 1, 0);
+	assert_true(r > 0);
+	answer[r] = '\0';
+	return answer[0];
+}
+
+static void a_socket_is_kept_for_the_one_call_that_names_its_ticket(void **state)
+{
+	Bpfleet__V1__AttachRequest request = BPFLEET__V1__ATTACH_REQUEST__INIT;
+	struct rpc_channel *channel;
+	const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	char answer[1200];
+	int pair[2], fd;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+	test_front_start(&front, NULL);
+	channel = test_connect(&front);
+	fd = connect_to(front.fd_path, SOCK_SEQPACKET);
+	assert_int_equal(hand_over(fd, pair, 2, answer, sizeof(answer)), 1);
+	assert_memory_equal(answer + 1, "INVALID_ARGUMENT ", 17);
+	(void)close(fd);
+	fd = connect_to(front.fd_path, SOCK_SEQPACKET);
+	assert_int_equal(hand_over(fd, pair, 0, answer, sizeof(answer)), 1);
+	(void)close(fd);
+	fd = connect_to(front.fd_path, SOCK_SEQPACKET);
+	assert_int_equal(hand_over(fd, &null, 1, answer, sizeof(answer)), 1);
+	(void)close(fd);
+	fd = connect_to(front.fd_path, SOCK_SEQPACKET);
+	assert_int_equal(hand_over(fd, pair, 1, answer, sizeof(answer)), 0);
+	request.socket_ticket = (ProtobufCBinaryData){ 32, (uint8_t *)answer + 1 };
+	request.program = "instances/x/programs/p";
+	front.core.takes_socket = true;
+	assert_int_equal(test_call(channel, "Attach", &request.base, arena, NULL), ERROR_NONE);
+	assert_int_equal(atomic_load(&front.core.n_sockets), 1);
+	assert_int_equal(test_call(channel, "Attach", &request.base, arena, NULL),
+			 ERROR_PERMISSION_DENIED);
+	assert_int_equal(atomic_load(&front.core.n_sockets), 1);
+	(void)close(fd);
+	(void)close(null);
+	(void)close(pair[0]);
+	(void)close(pair[1]);
+	rpc_channel_close(channel);
+	test_front_stop(&front);
+}
+
 static void silent_connections_to_the_fd_socket_are_bounded_and_closed(void **state)
 {
 	enum { N = 40 };
@@ -924,6 +989,7 @@ int main(void)
 		T(connections_are_bounded_whatever_comes),
 		T(slow_lorises_of_one_uid_do_not_shut_out_what_has_a_connection),
 		T(a_ticket_is_redeemed_for_a_descriptor),
+		T(a_socket_is_kept_for_the_one_call_that_names_its_ticket),
 		T(silent_connections_to_the_fd_socket_are_bounded_and_closed),
 		T(a_uprobe_is_resolved_for_those_whom_core_lets_attach),
 	};

@@ -347,6 +347,25 @@ static void fire_streams(unsigned int n)
 	(void)close(map);
 }
 
+/* ---- sockets that their owner, the actor, hands over */
+
+static void prepare_handed(void)
+{
+	prepare_pair(AF_INET);
+	handed_socket = far_fd;
+}
+
+static void prepare_reuseport(void)
+{
+	const int on = 1;
+	union address address;
+	const socklen_t size = address_of(AF_INET, 7002, &address);
+
+	far_fd = handed_socket = make_socket(AF_INET);
+	assert_int_equal(setsockopt(far_fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), 0);
+	assert_int_equal(bind(far_fd, &address.any, size), 0);
+}
+
 #define NET_CASE(label, function, text, kernels, event, setup)                           \
 	{                                                                                \
 		.name = label, .object = "net", .program = "on_" function, .hook = text, \
@@ -411,6 +430,10 @@ static const struct hook_case cases[] = {
 		 fire_streams, NULL),
 	NET_CASE("sk_msg", "sk_msg", "sk_msg:sockets", ON_HOST | ON_6_12 | ON_7, fire_streams,
 		 NULL),
+	NET_CASE("socket_filter:udp", "socket_filter", "socket_filter:udp", ON_ALL, sends_4,
+		 prepare_handed),
+	NET_CASE("sk_reuseport:udp", "sk_reuseport", "sk_reuseport:udp", ON_ALL, sends_4,
+		 prepare_reuseport),
 };
 
 const struct hook_cases cases_net = { cases, ARRAY_SIZE(cases) };

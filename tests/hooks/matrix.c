@@ -57,6 +57,48 @@ static int actor_fd = -1;
 static int traceable_fd = -1; /* opened while we are root, as the supervisor does */
 static int iterator_fd = -1;  /* the link that is read instead of something being done */
 static pid_t actor_pid;
+int handed_socket = -1;
+
+/* One number, and the socket that is handed over, if there is one. */
+static bool send_ready(int fd)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .header = { .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS,
+				  .cmsg_len = CMSG_LEN(sizeof(int)) } };
+	unsigned int n = 0;
+	struct iovec iov = { &n, sizeof(n) };
+	const struct msghdr message = { .msg_iov = &iov,
+					.msg_iovlen = 1,
+					.msg_control = &control,
+					.msg_controllen =
+						handed_socket >= 0 ? sizeof(control) : 0 };
+
+	memcpy(CMSG_DATA(&control.header), &handed_socket, sizeof(int));
+	return sendmsg(fd, &message, 0) == sizeof(n);
+}
+
+static bool receive_ready(int fd)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	unsigned int n;
+	struct iovec iov = { &n, sizeof(n) };
+	struct msghdr message = { .msg_iov = &iov,
+				  .msg_iovlen = 1,
+				  .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
+
+	if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != sizeof(n))
+		return false;
+	if (CMSG_FIRSTHDR(&message) != NULL)
+		memcpy(&handed_socket, CMSG_DATA(&control.header), sizeof(int));
+	return true;
+}
 
 static void act(int fd)
 {
@@ -65,8 +107,7 @@ static void act(int fd)
 	(void)alarm(CASE_TIMEOUT_S);
 	if (current.row->prepare != NULL)
 		current.row->prepare();
-	n = 0;
-	if (send(fd, &n, sizeof(n), 0) < 0)
+	if (!send_ready(fd))
 		_exit(1);
 	while (recv(fd, &n, sizeof(n), 0) == sizeof(n)) {
 		current.row->fire(n);
@@ -79,7 +120,6 @@ static void act(int fd)
 static bool start_actor(void)
 {
 	int fds[2];
-	unsigned int n;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
 		return false;
@@ -91,7 +131,7 @@ static bool start_actor(void)
 	(void)close(fds[1]);
 	actor_fd = fds[0];
 	traceable_fd = open("/sys/kernel/tracing/available_filter_functions", O_RDONLY | O_CLOEXEC);
-	return actor_pid > 0 && recv(actor_fd, &n, sizeof(n), 0) == sizeof(n);
+	return actor_pid > 0 && receive_ready(actor_fd);
 }
 
 static void read_iterator(void)
@@ -322,6 +362,16 @@ static void assert_described(const struct kernel_attach *attach, const struct ke
 		fail_msg("it is shown as not attached: %s", view.reason);
 }
 
+/* As the socket's owner does it; nobody else can. */
+static void take_off_socket(const struct hook *hook)
+{
+	const int option =
+		hook_kind(hook) == HOOK_SK_REUSEPORT ? SO_DETACH_REUSEPORT_BPF : SO_DETACH_FILTER;
+	const int none = 0;
+
+	assert_int_equal(setsockopt(handed_socket, SOL_SOCKET, option, &none, sizeof(none)), 0);
+}
+
 /* Loads, attaches, fires, describes and detaches. 0, or the error of load and attach. */
 static int live(struct fixture *fixture, const struct hook *hook, struct error *err)
 {
@@ -344,7 +394,7 @@ static int live(struct fixture *fixture, const struct hook *hook, struct error *
 	attach.program_fd = program->fd;
 	attach.program_id = program->id;
 	map_name = kernel_hook_map(hook, &optional);
-	attach.target_fd = map_name != NULL ? object_map(object, map_name)->fd : -1;
+	attach.target_fd = map_name != NULL ? object_map(object, map_name)->fd : handed_socket;
 	if (current.row->function != NULL)
 		resolved.offset = offset_of(current.row->function);
 	if (kernel_hook_check(hook, program->type, err) < 0)
@@ -355,7 +405,10 @@ static int live(struct fixture *fixture, const struct hook *hook, struct error *
 		return r;
 	iterator_fd = hook_kind(hook) == HOOK_ITER ? link.fd : -1;
 	assert_fires(object);
-	assert_described(&attach, &link);
+	if (link.form == KERNEL_LINK_SOCKET)
+		take_off_socket(hook);
+	else
+		assert_described(&attach, &link);
 	iterator_fd = -1;
 	if (kernel_detach(&attach, &link, err) < 0)
 		fail_msg("%s", err->message);

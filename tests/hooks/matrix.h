@@ -40,7 +40,9 @@ struct hook_case {
 	 * and is read n times.
 	 */
 	void (*fire)(unsigned int n);
-	/* Before anything is attached, in the actor; may be NULL. Sockets and the like stay open.
+	/*
+	 * Before anything is attached, in the actor; may be NULL. Sockets and the like stay open.
+	 * For a hook on a socket it sets handed_socket.
 	 */
 	void (*prepare)(void);
 	unsigned int minimum; /* counted for the FIRES events; 0: FIRES */
@@ -58,6 +60,9 @@ struct hook_cases {
 extern const struct hook_cases cases_base;
 extern const struct hook_cases cases_net;
 extern const struct hook_cases cases_trace;
+
+/* What a client would hand over with the call; -1: nothing. */
+extern int handed_socket;
 
 /* Events that several rows use. */
 void fire_packets(unsigned int n); /* n datagrams to 10.77.0.2:7777, out of v0 and into v1 */

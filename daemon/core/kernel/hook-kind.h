@@ -57,6 +57,7 @@ extern const struct hook_ops hook_netkit;
 extern const struct hook_ops hook_of_netns; /* sk_lookup, flow_dissector */
 extern const struct hook_ops hook_netfilter;
 extern const struct hook_ops hook_sockmap; /* sk_skb, sk_msg */
+extern const struct hook_ops hook_socket;  /* socket_filter, sk_reuseport; attaches, and no more */
 
 /* What the kernel calls a place that hooks name. */
 struct hook_type {

@@ -45,6 +45,8 @@ static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_SK_SKB] = &hook_sockmap,
 	[HOOK_SK_MSG] = &hook_sockmap,
 	[HOOK_NETKIT] = &hook_netkit,
+	[HOOK_SOCKET_FILTER] = &hook_socket,
+	[HOOK_SK_REUSEPORT] = &hook_socket,
 };
 
 const struct hook_ops *hook_ops_of(enum hook_kind kind)
@@ -155,6 +157,7 @@ static int attach_clsact(const struct kernel_attach *attach, struct kernel_link 
 
 int kernel_attach(const struct kernel_attach *attach, struct kernel_link *ret, struct error *err)
 {
+	const bool on_socket = hook_kind_info(hook_kind(attach->hook))->socket;
 	_cleanup_close_ int fd = -1;
 	struct bpf_link_info info = { 0 };
 	int r;
@@ -166,11 +169,13 @@ int kernel_attach(const struct kernel_attach *attach, struct kernel_link *ret, s
 	if (hook_kind(attach->hook) == HOOK_TC && !hook_tc_is_tcx(attach->context))
 		return attach_clsact(attach, ret, err);
 	r = ops_of(attach)->attach(attach, &fd, err);
-	if (r == 0)
+	if (r == 0 && !on_socket)
 		r = link_info(fd, &info, err);
 	if (r < 0)
 		return r;
-	*ret = (struct kernel_link){ .form = KERNEL_LINK_FD, .fd = TAKE_FD(fd), .id = info.id };
+	*ret = (struct kernel_link){ .form = on_socket ? KERNEL_LINK_SOCKET : KERNEL_LINK_FD,
+				     .fd = TAKE_FD(fd),
+				     .id = info.id };
 	return 0;
 }
 

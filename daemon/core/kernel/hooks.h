@@ -85,7 +85,8 @@ struct kernel_attach {
 	uint32_t program_id; /* kernel's */
 	/* Of a hook in a file, to attach; may be NULL otherwise. */
 	const struct kernel_resolved *resolved;
-	/* The map that kernel_hook_map() names; -1: none. To attach. */
+	/* The map that kernel_hook_map() names, or the socket of a hook on one; -1: none. To
+	 * attach. */
 	int target_fd;
 	bool is_again; /* this link was attached before: a process id may mean another process */
 };
@@ -95,6 +96,7 @@ enum kernel_link_form {
 	KERNEL_LINK_FD,	      /* a bpf_link: pinned to live on */
 	KERNEL_LINK_CLSACT,   /* a tc filter: lives on by itself, has no fd and no owner */
 	KERNEL_LINK_SELECTOR, /* nothing: the hook only says which others are to be made */
+	KERNEL_LINK_SOCKET,   /* nothing of ours: somebody's socket carries the program */
 };
 
 struct kernel_link {

@@ -27,7 +27,9 @@ static int raise_write(const struct mapread_map *map, int sys_errno, const char 
 	switch (sys_errno) {
 	case E2BIG:
 		/* An array says so for an index past its end, a hash when it is full. */
-		if (map->type == BPF_MAP_TYPE_ARRAY || map->type == BPF_MAP_TYPE_PERCPU_ARRAY)
+		if (map->type == BPF_MAP_TYPE_ARRAY || map->type == BPF_MAP_TYPE_PERCPU_ARRAY ||
+		    map->type == BPF_MAP_TYPE_SOCKMAP ||
+		    map->type == BPF_MAP_TYPE_REUSEPORT_SOCKARRAY)
 			return error_raise(err, ERROR_INVALID_KEY,
 					   "the index is not below the map's %u entries",
 					   map->max_entries);
@@ -66,6 +68,33 @@ int kernel_map_update(const struct mapread_map *map, const void *key, const void
 	if (bpf_map_update_elem(map->fd, key, value, flags) < 0)
 		return raise_write(map, errno, "write", err);
 	return 0;
+}
+
+int kernel_map_put_socket(const struct mapread_map *map, const void *key, int socket,
+			  uint64_t flags, struct error *err)
+{
+	const uint32_t number = (uint32_t)socket;
+	const uint64_t wide = number;
+	const bool is_wide = map->value_size == sizeof(wide);
+
+	if (bpf_map_update_elem(map->fd, key, is_wide ? (const void *)&wide : &number, flags) == 0)
+		return 0;
+	switch (errno) {
+	case EINVAL:
+	case EOPNOTSUPP:
+	case KERNEL_ENOTSUPP:
+		return error_raise_errno(
+			err, ERROR_INVALID_ARGUMENT, errno,
+			"the kernel does not take this socket: %s",
+			map->type == BPF_MAP_TYPE_REUSEPORT_SOCKARRAY
+				? "it must be bound with SO_REUSEPORT, one of TCP must listen"
+				: "one of TCP must be connected or listen, one of UDP be bound");
+	case EBUSY:
+		return error_raise_errno(err, ERROR_HOOK_BUSY, errno,
+					 "the socket is in another such map already");
+	default:
+		return raise_write(map, errno, "write", err);
+	}
 }
 
 int kernel_map_update_batch(const struct mapread_map *map, const void *keys, const void *values,

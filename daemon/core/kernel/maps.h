@@ -21,6 +21,10 @@ struct error;
  */
 _must_check_ int kernel_map_update(const struct mapread_map *map, const void *key,
 				   const void *value, uint64_t flags, struct error *err);
+/* Puts a socket into a map of sockets. Errors: INVALID_ARGUMENT (not such a socket), HOOK_BUSY (it
+ * is in another one), and those of kernel_map_update(). */
+_must_check_ int kernel_map_put_socket(const struct mapread_map *map, const void *key, int socket,
+				       uint64_t flags, struct error *err);
 /* Writes *n entries in one call; afterwards *n says how many were written, also after an error. */
 _must_check_ int kernel_map_update_batch(const struct mapread_map *map, const void *keys,
 					 const void *values, uint32_t *n, uint64_t flags,

@@ -100,3 +100,17 @@ int on_sk_msg(struct sk_msg_md *msg)
 	count();
 	return SK_PASS;
 }
+
+SEC("socket")
+int on_socket_filter(struct __sk_buff *skb)
+{
+	count();
+	return (int)skb->len;
+}
+
+SEC("sk_reuseport")
+int on_sk_reuseport(struct sk_reuseport_md *packet)
+{
+	count();
+	return SK_PASS;
+}
