@@ -75,6 +75,18 @@ static void send_reply(struct request *request, Bpfleet__Ipc__Reply *reply, cons
 	core_notice(core);
 }
 
+void *request_response(const struct request *request, const ProtobufCMessageDescriptor *descriptor,
+		       struct error *err)
+{
+	ProtobufCMessage *response = arena_alloc(request->arena, descriptor->sizeof_message);
+
+	if (response == NULL)
+		(void)error_raise(err, ERROR_OUT_OF_MEMORY, "answer %s", request->method->name);
+	else
+		protobuf_c_message_init(descriptor, response);
+	return response;
+}
+
 void request_reply(struct request *request, const ProtobufCMessage *response)
 {
 	Bpfleet__Ipc__Reply reply = BPFLEET__IPC__REPLY__INIT;

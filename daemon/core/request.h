@@ -70,6 +70,10 @@ struct request {
  */
 _must_check_ int request_receive(struct core *core, struct channel_frame *frame, struct error *err);
 
+/* An initialised response in the request's arena; NULL with OUT_OF_MEMORY in err. */
+void *request_response(const struct request *request, const ProtobufCMessageDescriptor *descriptor,
+		       struct error *err);
+
 /* Sends the response (NULL: empty) and frees the request. */
 void request_reply(struct request *request, const ProtobufCMessage *response);
 /* Audits and sends the error, and frees the request. */
