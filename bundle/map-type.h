@@ -19,6 +19,8 @@ enum map_type_flag {
 	MAP_PER_CPU = 1 << 8,	     /* one value for each possible CPU */
 	MAP_FREEZES = 1 << 9,	     /* BPF_MAP_FREEZE makes sense: entries are data */
 	MAP_DURABLE = 1 << 10,	     /* contents may be kept over a restart of the host */
+	MAP_INDEXED = 1 << 11,	     /* keys are indexes, whether they have a type or not */
+	MAP_ITERATES = 1 << 12,	     /* walked by an iterator of core's own, as JSON */
 };
 
 /* What a key is. */

@@ -7,6 +7,7 @@
 #include <bpf/btf.h>
 
 #include "base/error.h"
+#include "bundle/map-type.h"
 #include "decode/emit.h"
 #include "decode/parse.h"
 #include "decode/plan.h"
@@ -116,7 +117,8 @@ int decoder_new(const struct decoder_options *options, struct decoder **ret, str
 	if (r < 0)
 		return r;
 	d->section = is_section(d, options);
-	if (d->section)
+	if (d->section || (options->key_is_index && options->key_type_id == 0 &&
+			   options->key_size == sizeof(uint32_t)))
 		plan_build_number(&d->plans[DECODER_KEY], 4);
 	r = apply_displays(d, options, err);
 	for (size_t i = 0; i < DECODER_N_PARTS && r == 0; i++)
@@ -130,6 +132,7 @@ int decoder_new(const struct decoder_options *options, struct decoder **ret, str
 int decoder_new_for_map(const Bpfleet__V1__Map *map, const uint8_t *btf, size_t n_btf,
 			struct decoder **ret, struct error *err)
 {
+	const struct map_type *type = map_type_find(map->type);
 	const struct decoder_options options = {
 		.btf = btf,
 		.n_btf = n_btf,
@@ -139,6 +142,7 @@ int decoder_new_for_map(const Bpfleet__V1__Map *map, const uint8_t *btf, size_t 
 		.key_size = map->key_size,
 		.value_size = map->value_size,
 		.n_cpus = map->n_cpus,
+		.key_is_index = type != NULL && (type->flags & MAP_INDEXED) != 0,
 		.display = map->display,
 		.n_display = map->n_display,
 	};

@@ -36,7 +36,8 @@ struct decoder_options {
 	uint32_t event_type_id;
 	uint32_t key_size; /* bytes; 0 for a map without keys */
 	uint32_t value_size;
-	uint32_t n_cpus; /* 0, or a value is that many values, each padded to 8 bytes */
+	uint32_t n_cpus;   /* 0, or a value is that many values, each padded to 8 bytes */
+	bool key_is_index; /* without a type it is a number all the same */
 	Bpfleet__V1__Display *const *display;
 	size_t n_display;
 	/*
