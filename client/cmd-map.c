@@ -112,6 +112,14 @@ static int print_line(struct cli *cli, const char *json, struct error *err)
 	return r;
 }
 
+static void warn_about_symbols(const char *why)
+{
+	_cleanup_(str_done) struct str text = { 0 };
+
+	if (*why != '\0' && str_append_escaped(&text, why, SIZE_MAX) == 0)
+		cli_warn("kernel addresses have no names: %s", text.data);
+}
+
 /* Keys that the daemon reads as text; entries come back as JSON. */
 static int get_as_text(struct cli *cli, struct map_view *view, struct error *err)
 {
@@ -135,6 +143,7 @@ static int get_as_text(struct cli *cli, struct map_view *view, struct error *err
 	if (r < 0)
 		return r;
 	response = (const Bpfleet__V1__LookupMapResponse *)answer;
+	warn_about_symbols(response->no_symbols);
 	for (size_t i = 0; r == 0 && i < response->n_entries; i++) {
 		n_missing += !response->entries[i]->found;
 		if (response->entries[i]->found)
@@ -195,11 +204,13 @@ static int print_chunk(struct cli *cli, struct map_view *view,
 	return 0;
 }
 
-static int print_lines(struct cli *cli, const Bpfleet__V1__DumpMapResponse *chunk,
+static int print_lines(struct cli *cli, const Bpfleet__V1__DumpMapResponse *chunk, bool first,
 		       struct error *err)
 {
 	int r = 0;
 
+	if (first)
+		warn_about_symbols(chunk->no_symbols);
 	for (size_t i = 0; r == 0 && i < chunk->n_json; i++)
 		r = print_line(cli, chunk->json[i], err);
 	return r;
@@ -208,6 +219,7 @@ static int print_lines(struct cli *cli, const Bpfleet__V1__DumpMapResponse *chun
 static int dump(struct cli *cli, struct map_view *view, struct rpc_stream *stream,
 		struct error *err)
 {
+	const Bpfleet__V1__DumpMapResponse *chunk;
 	struct progress progress;
 	uint64_t n_entries = 0;
 	int r;
@@ -223,12 +235,11 @@ static int dump(struct cli *cli, struct map_view *view, struct rpc_stream *strea
 		r = rpc_stream_receive(stream, arena, &message, err);
 		if (r <= 0)
 			break;
-		n_entries += ((const Bpfleet__V1__DumpMapResponse *)message)->n_entries;
 		progress_done(&progress);
-		r = is_plain(view)
-			    ? print_chunk(cli, view, (const Bpfleet__V1__DumpMapResponse *)message,
-					  err)
-			    : print_lines(cli, (const Bpfleet__V1__DumpMapResponse *)message, err);
+		chunk = (const Bpfleet__V1__DumpMapResponse *)message;
+		r = is_plain(view) ? print_chunk(cli, view, chunk, err)
+				   : print_lines(cli, chunk, n_entries == 0, err);
+		n_entries += chunk->n_entries;
 		if (r < 0)
 			break;
 		progress_update(&progress, n_entries, 0);

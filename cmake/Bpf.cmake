@@ -8,7 +8,7 @@ string(REGEX REPLACE "x86_64|AMD64" "x86" BPF_ARCH "${CMAKE_SYSTEM_PROCESSOR}")
 string(REGEX REPLACE "aarch64" "arm64" BPF_ARCH "${BPF_ARCH}")
 
 function(bpfleet_bpf_object out source)
-	set(flags -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_${BPF_ARCH} -Wall -Wextra -Wno-unused-parameter)
+	set(flags -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_${BPF_ARCH} -I${CMAKE_SOURCE_DIR} -Wall -Wextra -Wno-unused-parameter)
 	if(CMAKE_LIBRARY_ARCHITECTURE)
 		list(APPEND flags -I/usr/include/${CMAKE_LIBRARY_ARCHITECTURE})
 	endif()

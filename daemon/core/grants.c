@@ -11,12 +11,16 @@
 #include "daemon/config/config.h"
 #include "daemon/core/convert.h"
 #include "daemon/core/inner.h"
+#include "daemon/core/jobs.h"
 #include "daemon/core/kernel/hooks.h"
 #include "daemon/core/kernel/pins.h"
+#include "daemon/core/kernel/storage.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/methods.h"
 #include "daemon/core/session.h"
 #include "daemon/core/state.pb-c.h"
+#include "daemon/core/supervisor_link.h"
+#include "daemon/mapread/mapread.h"
 #include "proto/arena.h"
 #include "store/bundles.h"
 
@@ -159,6 +163,71 @@ static int own_file(struct request *request, struct error *err)
 	return kernel_reopen_map(request->core->pins, fd, 0, &request->reply_fd, err);
 }
 
+/* ---- what takes longer than the loop may wait */
+
+struct slow_grant {
+	struct job job;
+	struct request *request;
+	ProtobufCMessage *reply;
+	struct mapread_map shape; /* fd -1: for symbols */
+	int fd;
+	int r;
+	struct error err;
+};
+
+static void slow_grant_work(struct job *job)
+{
+	struct slow_grant *grant = (struct slow_grant *)(void *)job;
+
+	grant->r = grant->shape.fd < 0
+			   ? supervisor_kallsyms(grant->request->core->supervisor, &grant->fd,
+						 &grant->err)
+			   : kernel_walk_storage(&grant->shape, &grant->fd, &grant->err);
+}
+
+static void slow_grant_done(struct job *job)
+{
+	_cleanup_free_ struct slow_grant *grant = (struct slow_grant *)(void *)job;
+
+	if (grant->shape.fd >= 0)
+		(void)close(grant->shape.fd);
+	grant->request->reply_fd = grant->fd;
+	if (grant->r < 0)
+		request_fail(grant->request, &grant->err);
+	else
+		request_reply(grant->request, grant->reply);
+}
+
+static int grant_slowly(struct request *request, const struct store_instance *instance,
+			const struct store_map *map, bool symbols, ProtobufCMessage *reply,
+			struct error *err)
+{
+	const struct map_type *type = map_type_find(map->type);
+	_cleanup_free_ struct slow_grant *grant = calloc(1, sizeof(*grant));
+	_cleanup_close_ int fd = -1;
+	int r = 0;
+
+	if (symbols ? type->value != MAP_VALUE_STACK : (type->flags & MAP_ITERATES) == 0)
+		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED,
+				   "a %s has no symbols and no iterator", type->name);
+	if (grant == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "grant a map");
+	*grant = (struct slow_grant){ .job = { .work = slow_grant_work, .done = slow_grant_done },
+				      .request = request,
+				      .reply = reply,
+				      .shape.fd = -1,
+				      .fd = -1 };
+	if (!symbols)
+		r = instance_map_fd(request->core, instance->id, map->ordinal, false, &fd, err);
+	if (r >= 0 && !symbols)
+		r = mapread_open(fd, request->core->n_cpus, &grant->shape, err);
+	if (r < 0)
+		return r;
+	(void)TAKE_FD(fd);
+	jobs_submit(request->core->jobs, &TAKE_PTR(grant)->job);
+	return REQUEST_PENDING;
+}
+
 int serve_grant_map(struct request *request, ProtobufCMessage **ret_response, struct error *err)
 {
 	const Bpfleet__Ipc__GrantMapRequest *message = (const void *)request->message;
@@ -178,6 +247,11 @@ int serve_grant_map(struct request *request, ProtobufCMessage **ret_response, st
 					  : "map '%s' is of type %s: stream its events instead",
 				   map->name, map->type);
 	r = fill_grant(request, instance, map, &reply, err);
+	if (r >= 0 && (message->purpose == BPFLEET__IPC__PURPOSE__PURPOSE_SYMBOLS ||
+		       message->purpose == BPFLEET__IPC__PURPOSE__PURPOSE_ENTRIES))
+		return grant_slowly(request, instance, map,
+				    message->purpose == BPFLEET__IPC__PURPOSE__PURPOSE_SYMBOLS,
+				    &reply->base, err);
 	if (r >= 0)
 		r = add_held(request, instance, map_type_find(map->type), reply, err);
 	if (r >= 0 && message->inner_id != 0)

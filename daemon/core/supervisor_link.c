@@ -279,6 +279,20 @@ int supervisor_traceable(struct supervisor_link *link, int *ret_fd, struct error
 	return 0;
 }
 
+int supervisor_kallsyms(struct supervisor_link *link, int *ret_fd, struct error *err)
+{
+	int fd = -1, status,
+	    r = ask_fd(link, SUPERVISOR_KALLSYMS, "the kernel's symbols", &status, &fd, err);
+
+	if (r < 0)
+		return r;
+	if (status < 0)
+		return error_raise_errno(err, ERROR_KERNEL_UNSUPPORTED, -status,
+					 "this kernel lists no symbols (CONFIG_KALLSYMS)");
+	*ret_fd = fd;
+	return 0;
+}
+
 int supervisor_netns(struct supervisor_link *link, int *ret_fd, struct error *err)
 {
 	const struct timespec pause = { .tv_nsec = (long)(5 * NS_PER_MS) };

@@ -43,6 +43,10 @@ void supervisor_restart_front(struct supervisor_link *link);
  * KERNEL_UNSUPPORTED, UNAVAILABLE. */
 _must_check_ int supervisor_traceable(struct supervisor_link *link, int *ret_fd, struct error *err);
 
+/* An fd of /proc/kallsyms that shows addresses, where root may see them; not from the main thread.
+ * All of them share one offset. Errors: KERNEL_UNSUPPORTED, UNAVAILABLE. */
+_must_check_ int supervisor_kallsyms(struct supervisor_link *link, int *ret_fd, struct error *err);
+
 /* Lets the kernel count runs and their time until *ret_fd, the caller's, is closed; window_ms says
  * how long that is meant to be. Not from the main thread. Errors: UNAVAILABLE. */
 _must_check_ int supervisor_stats_on(struct supervisor_link *link, uint32_t window_ms, int *ret_fd,

@@ -9,6 +9,7 @@
 #include "daemon/front/events.h"
 #include "daemon/front/fdservice.h"
 #include "daemon/front/grant.h"
+#include "daemon/front/kallsyms.h"
 #include "daemon/front/resolve.h"
 #include "daemon/front/service.h"
 #include "daemon/front/session.h"
@@ -133,6 +134,7 @@ static int front_tables(struct front *front, struct error *err)
 	const struct grants_limits grants = { .n_grants = 512,
 					      .n_grants_per_session = 64,
 					      .n_possible_cpus = options->n_possible_cpus };
+	int r;
 
 	front->peers = peers_new(&peers);
 	front->uploads = uploads_new(&uploads);
@@ -143,7 +145,8 @@ static int front_tables(struct front *front, struct error *err)
 	if (front->peers == NULL || front->uploads == NULL || front->grants == NULL ||
 	    front->watchers == NULL || front->tallies == NULL || front->resolver == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for front's tables");
-	return events_new(front, &front->events, err);
+	r = kallsyms_new(front->loop, &front->kallsyms, err);
+	return r < 0 ? r : events_new(front, &front->events, err);
 }
 
 static int front_services(struct front *front, struct error *err)
@@ -233,6 +236,7 @@ void front_free(struct front *front)
 	rpc_listener_free(TAKE_PTR(front->listener));
 	resolver_free(front->resolver);
 	tallies_stop(front->tallies);
+	kallsyms_free(TAKE_PTR(front->kallsyms));
 	rpc_loop_free(front->loop);
 	events_free(front->events);
 	tallies_free(front->tallies);

@@ -19,6 +19,7 @@ struct events;
 struct fdservice;
 struct front;
 struct grants;
+struct kallsyms;
 struct resolver;
 struct rpc_health;
 struct rpc_listener;
@@ -56,6 +57,7 @@ struct front {
 	struct peers *peers;
 	struct uploads *uploads;
 	struct grants *grants;
+	struct kallsyms *kallsyms; /* NULL once front is being freed */
 	struct events *events;
 	struct tallies *tallies;
 	struct watchers *watchers;

@@ -8,7 +8,9 @@
 #include "bundle/map-type.h"
 #include "daemon/front/call.h"
 #include "daemon/front/grant.h"
+#include "daemon/front/kallsyms.h"
 #include "daemon/front/mapentry.h"
+#include "daemon/mapread/storage.h"
 #include "decode/types.h"
 #include "proto/arena.h"
 
@@ -18,6 +20,8 @@
 #define JSON_SIZE_MAX ((size_t)512 << 10)
 /* How often a grant may be overtaken by a change of policy while it is asked for. */
 #define N_TRIES_MAX 3
+/* Of a local storage, in one message. */
+#define N_WALKED_MAX 4096
 
 /* A call that reads a map: what both methods need before they can start. */
 struct read {
@@ -27,21 +31,97 @@ struct read {
 		*inner_key; /* of MAP[KEY]: the inner map under that key is read; NULL: the map */
 	uint32_t inner_id;  /* once it is known */
 	unsigned int n_tries;
+	bool json;
 	struct grant *untyped; /* waits for its BTF */
+	struct grant *unnamed; /* waits for the kernel's symbols */
+	struct kallsyms_wait wait;
+	bool has_waited;
+	char *no_symbols; /* why they could not be asked for */
 	int (*serve)(struct read *read, struct grant *grant, struct error *err);
 };
 
 static void on_granted(void *arg, const struct core_reply *reply);
 
-static int read_ask(struct read *read, struct error *err)
+static int read_ask_for(struct read *read, Bpfleet__Ipc__Purpose purpose, core_reply_fn fn,
+			struct error *err)
 {
 	Bpfleet__Ipc__GrantMapRequest request = BPFLEET__IPC__GRANT_MAP_REQUEST__INIT;
 
-	read->n_tries++;
 	request.map = (char *)(uintptr_t)read->name;
-	request.purpose = BPFLEET__IPC__PURPOSE__PURPOSE_READ;
+	request.purpose = purpose;
 	request.inner_id = read->inner_id;
-	return job_ask_message(&read->job, "GrantMap", &request.base, on_granted, err);
+	return job_ask_message(&read->job, "GrantMap", &request.base, fn, err);
+}
+
+static int read_ask(struct read *read, struct error *err)
+{
+	read->n_tries++;
+	return read_ask_for(read, BPFLEET__IPC__PURPOSE__PURPOSE_READ, on_granted, err);
+}
+
+/* ---- symbols, for stacks as JSON */
+
+static void on_symbols_ready(void *arg)
+{
+	struct read *read = arg;
+	_cleanup_(grant_unrefp) struct grant *grant = TAKE_PTR(read->unnamed);
+	struct error err = { 0 };
+
+	if (read->serve(read, grant, &err) < 0)
+		job_fail(&read->job, &err);
+}
+
+/* Without symbols addresses are shown: no reason to fail. */
+static void on_symbols_granted(void *arg, const struct core_reply *reply)
+{
+	struct read *read = arg;
+	struct error err = { 0 };
+
+	read->job.asked = 0;
+	read->has_waited = true;
+	read->wait = (struct kallsyms_wait){ .ready = on_symbols_ready, .arg = read };
+	if (reply->error != NULL)
+		err = *reply->error;
+	else if (*reply->fd < 0)
+		(void)error_raise(&err, ERROR_PROTOCOL, "symbols were granted without an fd");
+	else if (kallsyms_load(read->job.front->kallsyms, TAKE_FD(*reply->fd), &read->wait, &err) ==
+		 0)
+		return;
+	read->no_symbols =
+		arena_strndup(rpc_call_arena(read->job.call), err.message, strlen(err.message));
+	on_symbols_ready(read);
+}
+
+static int read_go(struct read *read, struct grant *grant, struct error *err)
+{
+	if (!read->json || grant->shape.kind->value != MAP_VALUE_STACK || read->has_waited ||
+	    kallsyms_is_fresh(read->job.front->kallsyms))
+		return read->serve(read, grant, err);
+	read->unnamed = grant_ref(grant);
+	return read_ask_for(read, BPFLEET__IPC__PURPOSE__PURPOSE_SYMBOLS, on_symbols_granted, err);
+}
+
+/* The symbols for what the grant is for, and why there are none. */
+static const struct symbols *read_symbols(const struct read *read, const struct grant *grant,
+					  char **ret_why)
+{
+	const struct symbols *symbols;
+	const char *why = NULL;
+
+	if (!read->json || grant->shape.kind->value != MAP_VALUE_STACK)
+		return NULL;
+	symbols = kallsyms_table(read->job.front->kallsyms, &why);
+	if (symbols == NULL)
+		*ret_why = read->no_symbols != NULL ? read->no_symbols : (char *)(uintptr_t)why;
+	return symbols;
+}
+
+static void read_done(struct read *read)
+{
+	kallsyms_forget(read->job.front->kallsyms, &read->wait);
+	grant_unref(read->unnamed);
+	grant_unref(read->untyped);
+	job_free(&read->job);
 }
 
 /* The kernel id of the map under the key; then a grant for that one is asked for. */
@@ -74,14 +154,14 @@ static int read_serve(struct read *read, struct grant *grant, struct error *err)
 	/* After a change of policy since then, what comes next asks again. What is under a key may
 	 * change, so only the outer map's grant is kept. */
 	if (read->inner_id != 0)
-		return read->serve(read, grant, err);
+		return read_go(read, grant, err);
 	if (grant->policy_epoch >= front->policy_epoch)
 		grants_keep(front->grants, read->job.session, read->name, grant);
 	else
 		grant->voided = true;
 	if (read->inner_key != NULL)
 		return read_enter(read, grant, err);
-	return read->serve(read, grant, err);
+	return read_go(read, grant, err);
 }
 
 /* Without BTF the map is shown in hex: no reason to fail. */
@@ -166,7 +246,7 @@ static void read_start(struct read *read)
 	if (grant != NULL && read->inner_key != NULL)
 		r = read_enter(read, grant, &err);
 	else if (grant != NULL)
-		r = read->serve(read, grant, &err);
+		r = read_go(read, grant, &err);
 	else
 		r = read_ask(read, &err);
 	if (r < 0)
@@ -248,6 +328,7 @@ static char *entry_text(struct lookup *lookup, struct grant *grant, const struct
 	struct arena *arena = rpc_call_arena(lookup->read.job.call);
 	_cleanup_(str_done) struct str json = { 0 };
 	uint32_t offset = 0;
+	char *why;
 	size_t n;
 
 	if (variable != NULL && decoder_variable(decoder, variable, &offset, &n)) {
@@ -257,7 +338,7 @@ static char *entry_text(struct lookup *lookup, struct grant *grant, const struct
 		(void)decoder_variable_json(decoder, variable, value + offset, &json);
 		(void)str_append(&json, "}");
 	} else {
-		(void)mapentry_json(grant, decoder,
+		(void)mapentry_json(grant, decoder, read_symbols(&lookup->read, grant, &why),
 				    grant->shape.kind->key == MAP_KEY_NONE ? NULL : key, value,
 				    &json);
 	}
@@ -335,6 +416,7 @@ static int lookup_serve(struct read *read, struct grant *grant, struct error *er
 			return r;
 	}
 	response.n_entries = n;
+	(void)read_symbols(read, grant, &response.no_symbols);
 	if (protobuf_c_message_get_packed_size(&response.base) > ANSWER_SIZE_MAX)
 		return error_raise(err, ERROR_REQUEST_TOO_LARGE,
 				   "the values of %zu keys are too large for one answer", n);
@@ -353,6 +435,7 @@ void lookup_on_call(struct rpc_call *call, const ProtobufCMessage *request, void
 	lookup->request = (const Bpfleet__V1__LookupMapRequest *)request;
 	lookup->read.name = lookup->request->map;
 	lookup->read.serve = lookup_serve;
+	lookup->read.json = lookup->request->encoding == BPFLEET__V1__ENCODING__ENCODING_JSON;
 	if (lookup->request->n_keys > N_KEYS_MAX ||
 	    lookup->request->n_keys + lookup->request->n_key_texts > N_KEYS_MAX) {
 		(void)error_raise(&err, ERROR_REQUEST_TOO_LARGE, "more than %d keys", N_KEYS_MAX);
@@ -367,20 +450,18 @@ void lookup_on_done(struct rpc_call *call, void *user)
 	struct lookup *lookup = rpc_call_state(call);
 
 	(void)user;
-	if (lookup == NULL)
-		return;
-	grant_unref(lookup->read.untyped);
-	job_free(&lookup->read.job);
+	if (lookup != NULL)
+		read_done(&lookup->read);
 }
 
 /* ---- DumpMap */
 
 struct dump {
 	struct read read;
-	bool json;
 	struct grant *grant;  /* whose fd is read */
 	struct grant *permit; /* the latest for the same map; voided: ask again */
 	struct mapread_dump *cursor;
+	struct storage_walk *walk; /* of a local storage, instead */
 	/* Of the current chunk, what has not been sent. */
 	const uint8_t *entries;
 	uint32_t n_entries;
@@ -389,68 +470,96 @@ struct dump {
 
 static void dump_pump(struct dump *dump);
 
+/* The next entry of the chunk or of the walk. 1, or 0: there is none. */
+static int dump_next(struct dump *dump, ProtobufCBinaryData *ret_key, const uint8_t **ret_value,
+		     struct error *err)
+{
+	const struct mapread_map *shape = &dump->grant->shape;
+	const void *key = NULL;
+	int r;
+
+	if (dump->walk != NULL) {
+		r = storage_walk_next(dump->walk, &key, &ret_key->len, ret_value, err);
+		ret_key->data = (uint8_t *)(uintptr_t)key;
+		return r;
+	}
+	if (dump->n_entries == 0)
+		return 0;
+	*ret_key = (ProtobufCBinaryData){ shape->key_size, (uint8_t *)(uintptr_t)dump->entries };
+	*ret_value = dump->entries + shape->key_size;
+	dump->entries += shape->key_size + shape->value_bytes;
+	dump->n_entries--;
+	return 1;
+}
+
 /* Entries as JSON until the message is large enough; takes them off the chunk. */
 static int dump_json(struct dump *dump, struct arena *arena, Bpfleet__V1__DumpMapResponse *response,
 		     struct error *err)
 {
-	const struct mapread_map *shape = &dump->grant->shape;
-	size_t entry_size = shape->key_size + shape->value_bytes;
+	const struct symbols *symbols =
+		read_symbols(&dump->read, dump->grant, &response->no_symbols);
+	const size_t n_max = dump->walk != NULL ? N_WALKED_MAX : dump->n_entries;
 	const struct decoder *decoder = NULL;
 	_cleanup_(str_done) struct str json = { 0 };
-	ProtobufCBinaryData key;
+	ProtobufCBinaryData key = { 0 };
+	const uint8_t *value = NULL;
 	int r = grant_decoder(dump->grant, &decoder, err);
 
 	if (r < 0)
 		return r;
-	response->json = arena_alloc(arena, dump->n_entries * sizeof(*response->json));
+	response->json = arena_alloc(arena, n_max * sizeof(*response->json));
 	if (response->json == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a chunk");
-	for (size_t size = 0; dump->n_entries > 0 && size < JSON_SIZE_MAX; size += json.len) {
+	for (size_t size = 0; response->n_json < n_max && size < JSON_SIZE_MAX; size += json.len) {
+		r = dump_next(dump, &key, &value, err);
+		if (r <= 0)
+			break;
 		json.len = 0;
-		key = (ProtobufCBinaryData){ shape->key_size, (uint8_t *)(uintptr_t)dump->entries };
-		(void)mapentry_json(dump->grant, decoder, &key, dump->entries + shape->key_size,
-				    &json);
+		(void)mapentry_json(dump->grant, decoder, symbols, &key, value, &json);
 		response->json[response->n_json] =
 			json.failed ? NULL : arena_strndup(arena, json.data, json.len);
 		if (response->json[response->n_json] == NULL)
 			return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a chunk");
 		response->n_json++;
-		dump->entries += entry_size;
-		dump->n_entries--;
 	}
 	response->n_entries = (uint32_t)response->n_json;
+	return r < 0 ? r : 0;
+}
+
+/* A message of entries; without any: the end. */
+static int dump_fill(struct dump *dump, struct arena *arena, Bpfleet__V1__DumpMapResponse *response,
+		     struct error *err)
+{
+	const struct mapread_map *shape = &dump->grant->shape;
+	size_t size = 0;
+	int r = 0;
+
+	if (dump->walk == NULL && dump->n_entries == 0)
+		r = mapread_dump_next(dump->cursor, &dump->entries, &size, &dump->n_entries, err);
+	if (r < 0 || dump->read.json)
+		return r < 0 ? r : dump_json(dump, arena, response, err);
+	response->n_entries = dump->n_entries;
+	response->entries.data = (uint8_t *)(uintptr_t)dump->entries;
+	response->entries.len = (shape->key_size + shape->value_bytes) * (size_t)dump->n_entries;
+	dump->n_entries = 0;
 	return 0;
 }
 
 /* Sends one message. 1: there is room for another, 0: not now. */
 static int dump_send(struct dump *dump, struct error *err)
 {
-	_cleanup_(arena_freep) struct arena *arena = NULL;
 	Bpfleet__V1__DumpMapResponse response = BPFLEET__V1__DUMP_MAP_RESPONSE__INIT;
-	const struct mapread_map *shape = &dump->grant->shape;
-	size_t size = 0;
-	int r = 0;
+	_cleanup_(arena_freep) struct arena *arena =
+		dump->read.json ? arena_new(ANSWER_SIZE_MAX + (1u << 20)) : NULL;
+	int r;
 
-	if (dump->n_entries == 0)
-		r = mapread_dump_next(dump->cursor, &dump->entries, &size, &dump->n_entries, err);
-	if (r < 0)
-		return r;
-	if (dump->n_entries == 0) {
+	if (dump->read.json && arena == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a chunk");
+	r = dump_fill(dump, arena, &response, err);
+	if (r == 0 && response.n_entries == 0) {
 		dump->ended = true;
 		(void)rpc_call_finish(dump->read.job.call);
 		return 0;
-	}
-	if (dump->json) {
-		arena = arena_new(ANSWER_SIZE_MAX + (1u << 20));
-		if (arena == NULL)
-			return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a chunk");
-		r = dump_json(dump, arena, &response, err);
-	} else {
-		response.n_entries = dump->n_entries;
-		response.entries.data = (uint8_t *)(uintptr_t)dump->entries;
-		response.entries.len =
-			(shape->key_size + shape->value_bytes) * (size_t)dump->n_entries;
-		dump->n_entries = 0;
 	}
 	if (r < 0)
 		return r;
@@ -458,6 +567,33 @@ static int dump_send(struct dump *dump, struct error *err)
 	if (r == -ENOMEM)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a chunk");
 	return r < 0 ? 0 : r;
+}
+
+static void on_walk_granted(void *arg, const struct core_reply *reply)
+{
+	struct dump *dump = arg;
+	struct error err = { 0 };
+
+	dump->read.job.asked = 0;
+	if (reply->error != NULL)
+		err = *reply->error;
+	else if (*reply->fd < 0)
+		(void)error_raise(&err, ERROR_PROTOCOL, "a walk was granted without its fd");
+	else if (storage_walk_new(&dump->grant->shape, TAKE_FD(*reply->fd), &dump->walk, &err) == 0)
+		dump_pump(dump);
+	if (dump->walk == NULL)
+		job_fail(&dump->read.job, &err);
+}
+
+/* What bpf(2) does not walk, an iterator of core's does. */
+static int dump_walk(struct dump *dump, struct error *err)
+{
+	if (!dump->read.json)
+		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED,
+				   "a %s is dumped as JSON: its keys have no fixed size",
+				   dump->grant->shape.kind->name);
+	return read_ask_for(&dump->read, BPFLEET__IPC__PURPOSE__PURPOSE_ENTRIES, on_walk_granted,
+			    err);
 }
 
 /* A voided grant is asked for again before another entry is read; on_granted comes back here. */
@@ -473,7 +609,9 @@ static int dump_serve(struct read *read, struct grant *grant, struct error *err)
 				   "the map was replaced while it was read; read it again");
 	grant_unref(dump->permit);
 	dump->permit = grant_ref(grant);
-	if (dump->cursor == NULL)
+	if (dump->walk == NULL && (grant->shape.kind->flags & MAP_ITERATES) != 0)
+		return dump_walk(dump, err);
+	if (dump->cursor == NULL && dump->walk == NULL)
 		r = mapread_dump_new(&dump->grant->shape, &dump->cursor, err);
 	if (r < 0)
 		return r;
@@ -507,7 +645,7 @@ void dump_on_call(struct rpc_call *call, const ProtobufCMessage *request, void *
 	(void)user;
 	if (dump == NULL)
 		return;
-	dump->json = dump_request->encoding == BPFLEET__V1__ENCODING__ENCODING_JSON;
+	dump->read.json = dump_request->encoding == BPFLEET__V1__ENCODING__ENCODING_JSON;
 	dump->read.name = dump_request->map;
 	dump->read.serve = dump_serve;
 	read_start(&dump->read);
@@ -518,7 +656,8 @@ void dump_on_writable(struct rpc_call *call, void *user)
 	struct dump *dump = rpc_call_state(call);
 
 	(void)user;
-	if (dump != NULL && dump->cursor != NULL && dump->read.job.asked == 0)
+	if (dump != NULL && (dump->cursor != NULL || dump->walk != NULL) &&
+	    dump->read.job.asked == 0)
 		dump_pump(dump);
 }
 
@@ -539,8 +678,8 @@ void dump_on_done(struct rpc_call *call, void *user)
 	if (dump == NULL)
 		return;
 	mapread_dump_free(dump->cursor);
+	storage_walk_free(dump->walk);
 	grant_unref(dump->grant);
 	grant_unref(dump->permit);
-	grant_unref(dump->read.untyped);
-	job_free(&dump->read.job);
+	read_done(&dump->read);
 }

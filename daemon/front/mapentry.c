@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/bpf.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -9,6 +10,7 @@
 #include "bundle/map-type.h"
 #include "daemon/front/grant.h"
 #include "decode/entry.h"
+#include "decode/symbols.h"
 #include "proto/arena.h"
 
 static int no_memory(struct error *err)
@@ -160,6 +162,7 @@ int mapentry_parse(const struct map_type *type, const struct decoder *decoder, c
 static void append_key(struct grant *grant, const struct decoder *decoder,
 		       const ProtobufCBinaryData *key, struct str *out)
 {
+	uint64_t cookie;
 	uint32_t pid;
 
 	if (grant->shape.kind->key == MAP_KEY_CGROUP) {
@@ -167,6 +170,9 @@ static void append_key(struct grant *grant, const struct decoder *decoder,
 	} else if (grant->shape.kind->key == MAP_KEY_TASK) {
 		memcpy(&pid, key->data, sizeof(pid));
 		(void)str_appendf(out, "%" PRIu32, pid);
+	} else if (grant->shape.kind->key == MAP_KEY_SOCKET) {
+		memcpy(&cookie, key->data, sizeof(cookie));
+		(void)str_appendf(out, "%" PRIu64, cookie);
 	} else {
 		(void)decoder_json(decoder, DECODER_KEY, key->data, key->len, out);
 	}
@@ -191,7 +197,7 @@ static void append_held(const struct grant *grant, const uint8_t *value, struct 
 	(void)str_appendf(out, "\"id\":%" PRIu32 "}", id);
 }
 
-int mapentry_json(struct grant *grant, const struct decoder *decoder,
+int mapentry_json(struct grant *grant, const struct decoder *decoder, const struct symbols *symbols,
 		  const ProtobufCBinaryData *key, const uint8_t *value, struct str *out)
 {
 	const struct map_type *type = grant->shape.kind;
@@ -205,6 +211,9 @@ int mapentry_json(struct grant *grant, const struct decoder *decoder,
 		(void)str_append(out, key != NULL ? ",\"value\":" : "\"value\":");
 		if (type->value == MAP_VALUE_MAP || type->value == MAP_VALUE_PROGRAM)
 			append_held(grant, value, out);
+		else if (type->value == MAP_VALUE_STACK)
+			(void)stack_json(symbols, value, grant->shape.value_bytes,
+					 (grant->shape.flags & BPF_F_STACK_BUILD_ID) != 0, out);
 		else
 			(void)decoder_json(decoder, DECODER_VALUE, value, grant->shape.value_bytes,
 					   out);

@@ -15,6 +15,7 @@ struct error;
 struct grant;
 struct map_type;
 struct str;
+struct symbols;
 
 /*
  * A key, in the arena, from what a client typed: of a bloom filter the value that is asked for, of
@@ -33,6 +34,9 @@ _must_check_ int mapentry_parse(const struct map_type *type, const struct decode
 				const char *line, struct arena *arena, Bpfleet__V1__MapEntry **ret,
 				struct error *err);
 
-/* Appends {"key":...,"value":...}; key NULL and value NULL are left out. -ENOMEM or 0. */
-int mapentry_json(struct grant *grant, const struct decoder *decoder,
+/*
+ * Appends {"key":...,"value":...}; key NULL and value NULL are left out. symbols: for stacks, NULL
+ * without. -ENOMEM or 0.
+ */
+int mapentry_json(struct grant *grant, const struct decoder *decoder, const struct symbols *symbols,
 		  const ProtobufCBinaryData *key, const uint8_t *value, struct str *out);

@@ -184,6 +184,14 @@ static int go_on(struct write *write, const struct core_reply *reply, struct err
 	write->type = response->map == NULL ? NULL : map_type_find(response->map->type);
 	if (write->type == NULL)
 		return error_raise(err, ERROR_PROTOCOL, "core's answer to GetMap is malformed");
+	if ((IS_UPDATE(write) && (write->type->flags & MAP_UPDATES) == 0) ||
+	    (is_kind(write, &bpfleet__v1__delete_map_keys_request__descriptor) &&
+	     (write->type->flags & MAP_DELETES) == 0))
+		return error_raise(err, ERROR_MAP_TYPE_UNSUPPORTED,
+				   "entries of a %s are not %s this way%s%s", write->type->name,
+				   IS_UPDATE(write) ? "written" : "deleted",
+				   write->type->instead != NULL ? ": " : "",
+				   write->type->instead != NULL ? write->type->instead : "");
 	r = decoder_new_for_map(response->map, response->btf.data, response->btf.len,
 				&write->decoder, err);
 	if (r < 0)

@@ -1,0 +1,161 @@
+#include "daemon/mapread/storage.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/str.h"
+#include "bundle/map-type.h"
+#include "daemon/mapread/mapread.h"
+
+#define READ_SIZE 65536
+/* The kernel pauses a run every million objects that print nothing; this many are let pass. */
+#define N_PAUSES_MAX 4096
+
+/* A cgroup on the way to the one that was told last. */
+struct level {
+	uint64_t id;
+	size_t path_len;
+};
+
+struct storage_walk {
+	int fd;
+	enum map_key_form form;
+	size_t head_size, value_size;
+	uint8_t *buffer; /* room for a whole entry and one more read */
+	size_t start, end;
+	bool ended;
+	unsigned int n_pauses;
+	union {
+		struct storage_owner owner;
+		struct storage_cgroup cgroup;
+	} head;
+	uint32_t thread_id;
+	struct str path; /* of the cgroup told last */
+	struct level *levels;
+	size_t n_levels, n_levels_max;
+};
+
+int storage_walk_new(const struct mapread_map *map, int fd, struct storage_walk **ret,
+		     struct error *err)
+{
+	_cleanup_(storage_walk_freep) struct storage_walk *walk = calloc(1, sizeof(*walk));
+
+	if (walk == NULL) {
+		(void)close(fd);
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot walk a map");
+	}
+	walk->fd = fd;
+	walk->form = map->kind->key;
+	walk->head_size = walk->form == MAP_KEY_CGROUP ? sizeof(struct storage_cgroup)
+						       : sizeof(struct storage_owner);
+	walk->value_size = map->value_size;
+	walk->buffer = malloc(walk->head_size + walk->value_size + READ_SIZE);
+	if (walk->buffer == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot walk a map");
+	*ret = TAKE_PTR(walk);
+	return 0;
+}
+
+void storage_walk_free(struct storage_walk *walk)
+{
+	if (walk == NULL)
+		return;
+	(void)close(walk->fd);
+	free(walk->buffer);
+	free(walk->levels);
+	str_done(&walk->path);
+	free(walk);
+}
+
+/* Makes n bytes lie at the start: 1, or 0 at the end. */
+static int need(struct storage_walk *walk, size_t n, struct error *err)
+{
+	ssize_t got;
+
+	while (walk->end - walk->start < n && !walk->ended) {
+		memmove(walk->buffer, walk->buffer + walk->start, walk->end - walk->start);
+		walk->end -= walk->start;
+		walk->start = 0;
+		got = read(walk->fd, walk->buffer + walk->end, READ_SIZE);
+		if (got < 0 && (errno == EAGAIN || errno == EINTR) &&
+		    walk->n_pauses++ < N_PAUSES_MAX)
+			continue;
+		if (got < 0)
+			return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
+						 "the walk over the map broke off");
+		walk->ended = got == 0;
+		walk->end += (size_t)got;
+	}
+	if (walk->end - walk->start >= n)
+		return 1;
+	return walk->end == walk->start ? 0
+					: error_raise(err, ERROR_KERNEL_REFUSED,
+						      "the walk over the map ended in an entry");
+}
+
+static int enter_cgroup(struct storage_walk *walk, struct error *err)
+{
+	const struct storage_cgroup *cgroup = &walk->head.cgroup;
+
+	while (walk->n_levels > 0 && walk->levels[walk->n_levels - 1].id != cgroup->parent)
+		walk->n_levels--;
+	if (walk->n_levels == walk->n_levels_max) {
+		const size_t n = walk->n_levels_max * 2 + 8;
+		void *levels = realloc(walk->levels, n * sizeof(*walk->levels));
+
+		if (levels == NULL)
+			return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot hold a path");
+		walk->levels = levels;
+		walk->n_levels_max = n;
+	}
+	walk->path.len = walk->n_levels > 0 ? walk->levels[walk->n_levels - 1].path_len : 0;
+	if (walk->path.len > 0)
+		(void)str_append(&walk->path, "/");
+	if (walk->n_levels > 0)
+		(void)str_append_bytes(&walk->path, cgroup->name,
+				       strnlen(cgroup->name, sizeof(cgroup->name)));
+	if (walk->path.failed)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot hold a path");
+	walk->levels[walk->n_levels++] = (struct level){ cgroup->id, walk->path.len };
+	return 0;
+}
+
+int storage_walk_next(struct storage_walk *walk, const void **ret_key, size_t *ret_n_key,
+		      const uint8_t **ret_value, struct error *err)
+{
+	int r;
+
+	do {
+		r = need(walk, walk->head_size, err);
+		if (r <= 0)
+			return r;
+		memcpy(&walk->head, walk->buffer + walk->start, walk->head_size);
+		walk->start += walk->head_size;
+		r = walk->form == MAP_KEY_CGROUP ? enter_cgroup(walk, err) : 0;
+		if (r < 0)
+			return r;
+	} while (walk->form == MAP_KEY_CGROUP && !walk->head.cgroup.has_value);
+	r = need(walk, walk->value_size, err);
+	if (r <= 0)
+		return r < 0 ? r
+			     : error_raise(err, ERROR_KERNEL_REFUSED,
+					   "the walk over the map ended in an entry");
+	*ret_value = walk->buffer + walk->start;
+	walk->start += walk->value_size;
+	walk->thread_id = (uint32_t)walk->head.owner.id;
+	if (walk->form == MAP_KEY_CGROUP) {
+		*ret_key = walk->path.len > 0 ? walk->path.data : "";
+		*ret_n_key = walk->path.len;
+	} else if (walk->form == MAP_KEY_TASK) {
+		*ret_key = &walk->thread_id;
+		*ret_n_key = sizeof(walk->thread_id);
+	} else {
+		*ret_key = &walk->head.owner.id;
+		*ret_n_key = sizeof(walk->head.owner.id);
+	}
+	return 1;
+}

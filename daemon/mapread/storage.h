@@ -1,0 +1,48 @@
+/*
+ * Local storages of sockets, tasks and cgroups, which bpf(2) cannot walk: core starts an iterator
+ * of its own (daemon/core/kernel/storage.bpf.c), and front reads the entries from its fd. The two
+ * structs are what it prints, each followed by the value where there is one.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#define STORAGE_NAME_LEN 256
+
+struct storage_owner {
+	__u64 id; /* a socket's cookie, a thread's id */
+};
+
+/* Every cgroup of the hierarchy, those above before those below. */
+struct storage_cgroup {
+	__u64 id;
+	__u64 parent; /* 0: it is the root */
+	__u32 has_value;
+	__u32 reserved;
+	char name[STORAGE_NAME_LEN];
+};
+
+#ifndef __bpf__
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+
+struct error;
+struct mapread_map;
+struct storage_walk;
+
+/* Reads what an iterator prints about a map; takes its fd in any case. Errors: OUT_OF_MEMORY. */
+_must_check_ int storage_walk_new(const struct mapread_map *map, int fd, struct storage_walk **ret,
+				  struct error *err);
+void storage_walk_free(struct storage_walk *walk);
+DEFINE_CLEANUP(struct storage_walk, storage_walk_free)
+
+/*
+ * The next entry: 1, or 0 at the end. The key is 8 bytes of a socket's cookie, 4 of a thread's id,
+ * or a cgroup's path below the root of the hierarchy, without a slash in front; it and the value
+ * live until the next call. Errors: KERNEL_REFUSED, OUT_OF_MEMORY.
+ */
+_must_check_ int storage_walk_next(struct storage_walk *walk, const void **ret_key,
+				   size_t *ret_n_key, const uint8_t **ret_value, struct error *err);
+#endif
