@@ -38,6 +38,7 @@ enum map_value_form {
 	MAP_VALUE_TYPED,   /* bytes of the declared type */
 	MAP_VALUE_MAP,	   /* read: a kernel id; written: a map of the same instance */
 	MAP_VALUE_PROGRAM, /* read: a kernel id; written: a program of the same instance */
+	MAP_VALUE_CGROUP,  /* never read; written: a path of a cgroup */
 	MAP_VALUE_STACK,   /* addresses, the innermost first */
 	MAP_VALUE_TARGET,  /* a number, then (with 8 bytes) a program's id that only programs' fds
 			      set */

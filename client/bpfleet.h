@@ -455,9 +455,18 @@ BPFLEET_API int bpfleet_map_update(struct bpfleet *node, const char *map, const 
 				   struct bpfleet_error *error);
 
 /*
- * Puts a socket of the caller's own into a sockmap, sockhash or reuseport_sockarray with a writer.
- * The kernel takes it out again when the socket is closed. INVALID_ARGUMENT if the map takes no
- * such socket.
+ * Writes n entries in few calls. keys holds n * key_size bytes, values n * value_size. A call takes
+ * up to 1,024 entries, all or none of which are written; *ret_written (which may be NULL) says how
+ * many are, also after a failure.
+ */
+BPFLEET_API int bpfleet_map_update_many(struct bpfleet *node, const char *map, const void *keys,
+					size_t key_size, const void *values, size_t value_size,
+					size_t n, size_t *ret_written, struct bpfleet_error *error);
+
+/*
+ * Puts a socket of the caller's own into a sockmap, sockhash, reuseport_sockarray or xskmap with a
+ * writer. The kernel takes it out again when the socket is closed. INVALID_ARGUMENT if the map
+ * takes no such socket.
  */
 BPFLEET_API int bpfleet_map_put_socket(struct bpfleet *node, const char *map, const void *key,
 				       size_t key_size, int socket, struct bpfleet_error *error);
@@ -465,6 +474,14 @@ BPFLEET_API int bpfleet_map_put_socket(struct bpfleet *node, const char *map, co
 /* Deletes one key of a map with a writer; KEY_NOT_IN_MAP if it was not there. */
 BPFLEET_API int bpfleet_map_delete(struct bpfleet *node, const char *map, const void *key,
 				   size_t key_size, struct bpfleet_error *error);
+
+/*
+ * Deletes n keys in few calls; keys holds n * key_size bytes. Those that are not there are no
+ * error: *ret_deleted (which may be NULL) says how many were, also after a failure.
+ */
+BPFLEET_API int bpfleet_map_delete_many(struct bpfleet *node, const char *map, const void *keys,
+					size_t key_size, size_t n, size_t *ret_deleted,
+					struct bpfleet_error *error);
 
 /*
  * An fd of a frozen map, close(2) it: bpf(2) lookups at the kernel's speed, and of an array with

@@ -16,6 +16,7 @@
 #include "client/map-view.h"
 #include "client/node.h"
 #include "client/progress.h"
+#include "decode/entry.h"
 #include "proto/arena.h"
 #include "rpc/client.h"
 
@@ -297,6 +298,37 @@ static int send_lines(struct cli *cli, struct map_view *view, char **lines, size
 	return r < 0 ? error_context(err, r, "after %" PRIu64 " entries", *ret_n) : 0;
 }
 
+/* The keys of lines as they are printed by a dump; *ret_n counts those that were there. */
+static int delete_lines(struct cli *cli, struct map_view *view, char **lines, size_t n,
+			uint64_t *ret_n, struct error *err)
+{
+	Bpfleet__V1__DeleteMapKeysRequest request = BPFLEET__V1__DELETE_MAP_KEYS_REQUEST__INIT;
+	char *keys[LINES_PER_CALL] = { 0 }, request_id[NODE_REQUEST_ID_LEN + 1];
+	_cleanup_(arena_freep) struct arena *arena = NULL;
+	ProtobufCMessage *response;
+	int r = cli_arena(&arena, err);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		r = entry_member(lines[i], "key", &keys[i], err);
+		if (r == 0 && keys[i] == NULL)
+			r = error_raise(err, ERROR_INVALID_KEY, "a line has no \"key\"");
+	}
+	if (r == 0)
+		r = node_request_id(request_id, err);
+	if (r == 0) {
+		request.map = view->name;
+		request.key_texts = keys;
+		request.n_key_texts = n;
+		request.request_id = request_id;
+		r = node_call(cli->node, "DeleteMapKeys", &request.base, arena, &response, err);
+	}
+	if (r == 0)
+		*ret_n += ((const Bpfleet__V1__DeleteMapKeysResponse *)response)->n_deleted;
+	for (size_t i = 0; i < n; i++)
+		free(keys[i]);
+	return r < 0 ? error_context(err, r, "after %" PRIu64 " entries", *ret_n) : 0;
+}
+
 static int report_written(struct cli *cli, uint64_t n, struct error *err)
 {
 	Bpfleet__V1__UpdateMapResponse response = BPFLEET__V1__UPDATE_MAP_RESPONSE__INIT;
@@ -308,16 +340,23 @@ static int report_written(struct cli *cli, uint64_t n, struct error *err)
 	return 0;
 }
 
-static int set_lines(struct cli *cli, struct map_view *view, FILE *file, struct error *err)
+/* Sends what a file has, many lines a call; *ret_n counts as `send` does. */
+static int send_file(struct cli *cli, struct map_view *view, const char *path,
+		     int (*send)(struct cli *cli, struct map_view *view, char **lines, size_t n,
+				 uint64_t *ret_n, struct error *err),
+		     uint64_t *ret_n, struct error *err)
 {
+	_cleanup_fclose_ FILE *opened = strcmp(path, "-") == 0 ? NULL : fopen(path, "re");
+	FILE *file = opened != NULL ? opened : stdin;
 	char *lines[LINES_PER_CALL] = { 0 };
 	size_t n = 0, bytes = 0, capacity;
 	struct progress progress;
-	uint64_t written = 0;
 	ssize_t got;
 	int r = 0;
 
-	progress_init(&progress, cli, "entries written:", false);
+	if (opened == NULL && strcmp(path, "-") != 0)
+		return error_raise_errno(err, ERROR_IO, errno, "cannot open %s", path);
+	progress_init(&progress, cli, "entries sent:", false);
 	do {
 		got = getline(&lines[n], &capacity, file);
 		if (got > 1) {
@@ -325,8 +364,8 @@ static int set_lines(struct cli *cli, struct map_view *view, FILE *file, struct 
 			n++;
 		}
 		if (n > 0 && (got < 0 || n == LINES_PER_CALL || bytes > BYTES_PER_CALL)) {
-			r = send_lines(cli, view, lines, n, &written, err);
-			progress_update(&progress, written, 0);
+			r = send(cli, view, lines, n, ret_n, err);
+			progress_update(&progress, *ret_n, 0);
 			n = bytes = 0;
 		}
 		for (size_t i = 0; n == 0 && i < LINES_PER_CALL; i++) {
@@ -338,7 +377,7 @@ static int set_lines(struct cli *cli, struct map_view *view, FILE *file, struct 
 	for (size_t i = 0; i < LINES_PER_CALL; i++)
 		free(lines[i]);
 	progress_done(&progress);
-	return r < 0 ? r : report_written(cli, written, err);
+	return r;
 }
 
 /* {"key":TEXT,"value":TEXT}, the texts as strings; NULL: none. */
@@ -363,15 +402,6 @@ static int text_entry(struct map_view *view, const char *key, const char *value,
 
 static int set_one(struct cli *cli, struct map_view *view, struct error *err);
 
-static int set_file(struct cli *cli, struct map_view *view, const char *path, struct error *err)
-{
-	_cleanup_fclose_ FILE *opened = strcmp(path, "-") == 0 ? NULL : fopen(path, "re");
-
-	if (opened == NULL && strcmp(path, "-") != 0)
-		return error_raise_errno(err, ERROR_IO, errno, "cannot open %s", path);
-	return set_lines(cli, view, opened != NULL ? opened : stdin, err);
-}
-
 int cmd_map_set(struct cli *cli, struct error *err)
 {
 	const char *path = cli_text(&cli->args, OPTION_FILE, NULL);
@@ -387,8 +417,10 @@ int cmd_map_set(struct cli *cli, struct error *err)
 	r = map_view_new(cli, &view, err);
 	if (r < 0)
 		return r;
-	if (path != NULL)
-		return set_file(cli, view, path, err);
+	if (path != NULL) {
+		r = send_file(cli, view, path, send_lines, &n, err);
+		return r < 0 ? r : report_written(cli, n, err);
+	}
 	if (!has_socket && is_plain(view) && !is_variable(view, cli_argument(&cli->args, 1)))
 		return set_one(cli, view, err);
 	r = text_entry(view, cli_argument(&cli->args, 1),
@@ -477,21 +509,30 @@ static int set_one(struct cli *cli, struct map_view *view, struct error *err)
 	return 0;
 }
 
-int cmd_map_delete(struct cli *cli, struct error *err)
+static int report_deleted(struct cli *cli, uint64_t n, struct error *err)
+{
+	Bpfleet__V1__DeleteMapKeysResponse response = BPFLEET__V1__DELETE_MAP_KEYS_RESPONSE__INIT;
+
+	response.n_deleted = (uint32_t)n;
+	if (cli->json)
+		return cli_print_message(cli, &response.base, err);
+	cli_say(cli, "%" PRIu64 " deleted", n);
+	return 0;
+}
+
+static int delete_arguments(struct cli *cli, struct map_view *view, uint64_t *ret_n,
+			    struct error *err)
 {
 	Bpfleet__V1__DeleteMapKeysRequest request = BPFLEET__V1__DELETE_MAP_KEYS_REQUEST__INIT;
-	_cleanup_(map_view_freep) struct map_view *view = NULL;
+	const struct map_type *type = map_type_find(view->map->type);
 	char request_id[NODE_REQUEST_ID_LEN + 1];
 	ProtobufCMessage *answer;
-	uint32_t n_deleted;
-	int r;
+	int r = 0;
 
-	r = map_view_new(cli, &view, err);
-	if (r == 0 && map_type_find(view->map->type) != NULL &&
-	    map_type_find(view->map->type)->key != MAP_KEY_TYPED) {
+	if (type != NULL && type->key != MAP_KEY_TYPED) {
 		request.key_texts = (char **)(uintptr_t)(cli->args.arguments + 1);
 		request.n_key_texts = cli->args.n_arguments - 1;
-	} else if (r == 0) {
+	} else {
 		r = parse_keys(cli, view, &request.keys, &request.n_keys, err);
 	}
 	if (r == 0)
@@ -501,17 +542,30 @@ int cmd_map_delete(struct cli *cli, struct error *err)
 	request.map = view->name;
 	request.request_id = request_id;
 	r = node_call(cli->node, "DeleteMapKeys", &request.base, view->arena, &answer, err);
-	if (r < 0)
-		return r;
-	n_deleted = ((const Bpfleet__V1__DeleteMapKeysResponse *)answer)->n_deleted;
-	if (cli->json)
-		r = cli_print_message(cli, answer, err);
-	else
-		cli_say(cli, "%u deleted", n_deleted);
-	if (r == 0 && n_deleted < request.n_keys + request.n_key_texts)
+	if (r == 0)
+		*ret_n = ((const Bpfleet__V1__DeleteMapKeysResponse *)answer)->n_deleted;
+	return r;
+}
+
+int cmd_map_delete(struct cli *cli, struct error *err)
+{
+	const char *path = cli_text(&cli->args, OPTION_FILE, NULL);
+	_cleanup_(map_view_freep) struct map_view *view = NULL;
+	const size_t n_keys = cli->args.n_arguments - 1;
+	uint64_t n = 0;
+	int r;
+
+	if ((path != NULL) != (n_keys == 0))
+		return cli_usage(cli, err, "KEY, or --file FILE");
+	r = map_view_new(cli, &view, err);
+	if (r == 0)
+		r = path != NULL ? send_file(cli, view, path, delete_lines, &n, err)
+				 : delete_arguments(cli, view, &n, err);
+	if (r == 0)
+		r = report_deleted(cli, n, err);
+	if (r == 0 && n < n_keys)
 		r = error_raise(err, ERROR_KEY_NOT_IN_MAP, "%zu of the %zu keys were not in %s",
-				request.n_keys + request.n_key_texts - n_deleted,
-				request.n_keys + request.n_key_texts, view->name);
+				n_keys - (size_t)n, n_keys, view->name);
 	return r;
 }
 

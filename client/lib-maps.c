@@ -134,10 +134,11 @@ int bpfleet_map_lookup(struct bpfleet *node, const char *map, const void *key, s
 	return lib_result(r, &err, error);
 }
 
-/* socket -1: none. */
-static int update(struct bpfleet *node, const char *map, Bpfleet__V1__MapEntry *entry, int socket,
-		  struct error *err)
+/* At most KEYS_MAX entries; socket -1: none. */
+static int update(struct bpfleet *node, const char *map, Bpfleet__V1__MapEntry *entries, size_t n,
+		  int socket, struct error *err)
 {
+	Bpfleet__V1__MapEntry *pointers[KEYS_MAX];
 	_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
 	Bpfleet__V1__UpdateMapRequest request = BPFLEET__V1__UPDATE_MAP_REQUEST__INIT;
 	char name[REF_SIZE], request_id[NODE_REQUEST_ID_LEN + 1];
@@ -158,8 +159,10 @@ static int update(struct bpfleet *node, const char *map, Bpfleet__V1__MapEntry *
 	request.map = name;
 	if (socket >= 0)
 		request.socket_ticket = (ProtobufCBinaryData){ sizeof(ticket), ticket };
-	request.entries = &entry;
-	request.n_entries = 1;
+	for (size_t i = 0; i < n; i++)
+		pointers[i] = &entries[i];
+	request.entries = pointers;
+	request.n_entries = n;
 	request.request_id = request_id;
 	return node_call(node->node, "UpdateMap", &request.base, arena, &response, err);
 }
@@ -175,7 +178,7 @@ int bpfleet_map_update(struct bpfleet *node, const char *map, const void *key, s
 	entry.key.len = key_size;
 	entry.value.data = (uint8_t *)value;
 	entry.value.len = value_size;
-	r = update(node, map, &entry, -1, &err);
+	r = update(node, map, &entry, 1, -1, &err);
 	return lib_result(r, &err, error);
 }
 
@@ -189,12 +192,12 @@ int bpfleet_map_put_socket(struct bpfleet *node, const char *map, const void *ke
 	entry.key.data = (uint8_t *)key;
 	entry.key.len = key_size;
 	r = socket < 0 ? error_raise(&err, ERROR_INVALID_ARGUMENT, "%d is no socket", socket)
-		       : update(node, map, &entry, socket, &err);
+		       : update(node, map, &entry, 1, socket, &err);
 	return lib_result(r, &err, error);
 }
 
-static int delete_key(struct bpfleet *node, const char *map, ProtobufCBinaryData key,
-		      struct error *err)
+static int delete_keys(struct bpfleet *node, const char *map, ProtobufCBinaryData *keys, size_t n,
+		       size_t *ret_deleted, struct error *err)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
 	Bpfleet__V1__DeleteMapKeysRequest request = BPFLEET__V1__DELETE_MAP_KEYS_REQUEST__INIT;
@@ -210,15 +213,13 @@ static int delete_key(struct bpfleet *node, const char *map, ProtobufCBinaryData
 	if (r < 0)
 		return r;
 	request.map = name;
-	request.keys = &key;
-	request.n_keys = 1;
+	request.keys = keys;
+	request.n_keys = n;
 	request.request_id = request_id;
 	r = node_call(node->node, "DeleteMapKeys", &request.base, arena, &response, err);
-	if (r < 0)
-		return r;
-	if (((Bpfleet__V1__DeleteMapKeysResponse *)response)->n_deleted == 0)
-		return error_raise(err, ERROR_KEY_NOT_IN_MAP, "%s has no such key", name);
-	return 0;
+	if (r == 0)
+		*ret_deleted += ((Bpfleet__V1__DeleteMapKeysResponse *)response)->n_deleted;
+	return r;
 }
 
 int bpfleet_map_delete(struct bpfleet *node, const char *map, const void *key, size_t key_size,
@@ -226,9 +227,69 @@ int bpfleet_map_delete(struct bpfleet *node, const char *map, const void *key, s
 {
 	ProtobufCBinaryData bytes = { key_size, (uint8_t *)key };
 	struct error err = { 0 };
+	size_t n_deleted = 0;
 	int r;
 
-	r = delete_key(node, map, bytes, &err);
+	r = delete_keys(node, map, &bytes, 1, &n_deleted, &err);
+	if (r == 0 && n_deleted == 0)
+		r = error_raise(&err, ERROR_KEY_NOT_IN_MAP, "%s has no such key", map);
+	return lib_result(r, &err, error);
+}
+
+/* How many of these go into one request. */
+static size_t batch_of(size_t n, size_t size)
+{
+	size_t most = size > 0 && REQUEST_BYTES / size < KEYS_MAX ? REQUEST_BYTES / size : KEYS_MAX;
+
+	most = most > 0 ? most : 1;
+	return n < most ? n : most;
+}
+
+int bpfleet_map_delete_many(struct bpfleet *node, const char *map, const void *keys,
+			    size_t key_size, size_t n, size_t *ret_deleted,
+			    struct bpfleet_error *error)
+{
+	ProtobufCBinaryData slices[KEYS_MAX];
+	struct error err = { 0 };
+	size_t n_deleted = 0, batch;
+	int r = 0;
+
+	for (size_t at = 0; r == 0 && at < n; at += batch) {
+		batch = batch_of(n - at, key_size);
+		for (size_t i = 0; i < batch; i++)
+			slices[i] = (ProtobufCBinaryData){ key_size,
+							   (uint8_t *)keys + (at + i) * key_size };
+		r = delete_keys(node, map, slices, batch, &n_deleted, &err);
+	}
+	if (ret_deleted != NULL)
+		*ret_deleted = n_deleted;
+	return lib_result(r, &err, error);
+}
+
+int bpfleet_map_update_many(struct bpfleet *node, const char *map, const void *keys,
+			    size_t key_size, const void *values, size_t value_size, size_t n,
+			    size_t *ret_written, struct bpfleet_error *error)
+{
+	_cleanup_free_ Bpfleet__V1__MapEntry *entries = malloc(KEYS_MAX * sizeof(*entries));
+	struct error err = { 0 };
+	size_t at = 0, batch = 0;
+	int r = entries == NULL ? no_memory(&err) : 0;
+
+	for (; r == 0 && at < n; at += r == 0 ? batch : 0) {
+		batch = batch_of(n - at, key_size + value_size);
+		for (size_t i = 0; i < batch; i++) {
+			bpfleet__v1__map_entry__init(&entries[i]);
+			entries[i].key =
+				(ProtobufCBinaryData){ key_size,
+						       (uint8_t *)keys + (at + i) * key_size };
+			entries[i].value =
+				(ProtobufCBinaryData){ value_size,
+						       (uint8_t *)values + (at + i) * value_size };
+		}
+		r = update(node, map, entries, batch, -1, &err);
+	}
+	if (ret_written != NULL)
+		*ret_written = at;
 	return lib_result(r, &err, error);
 }
 

@@ -285,6 +285,33 @@ static void many_keys_are_read_in_batches(void **state)
 	}
 }
 
+static void many_entries_are_written_and_deleted_in_batches(void **state)
+{
+	enum { N = 2500 };
+	static uint32_t keys[N];
+	static uint64_t values[N];
+	struct bpfleet_error error;
+	size_t n = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < N; i++) {
+		keys[i] = i;
+		values[i] = i * 3;
+	}
+	assert_int_equal(
+		bpfleet_map_update_many(node, "web/counts", keys, 4, values, 8, N, &n, NULL), 0);
+	assert_int_equal(n, N);
+	assert_int_equal(atomic_load(&fake->n_calls), 3);
+	assert_int_equal(fake->counts[2], 6);
+	assert_int_equal(
+		bpfleet_map_delete_many(node, "web/counts", keys + 1, 4, N - 1, &n, &error), 0);
+	assert_int_equal(n, FAKE_KEYS - 1);
+	assert_int_equal(atomic_load(&fake->n_calls), 6);
+	assert_true(fake->present[0] && !fake->present[1]);
+	assert_true(bpfleet_map_update_many(node, "no map", keys, 4, values, 8, N, &n, &error) < 0);
+	assert_int_equal(n, 0);
+}
+
 static void a_dump_is_iterated(void **state)
 {
 	struct bpfleet_entry entry;
@@ -552,6 +579,7 @@ int main(void)
 		TEST(a_push_sends_chunks_and_resumes),
 		TEST(map_entries_are_the_bytes_of_the_kernel),
 		TEST(many_keys_are_read_in_batches),
+		TEST(many_entries_are_written_and_deleted_in_batches),
 		TEST(a_dump_is_iterated),
 		TEST(events_come_to_the_callback_until_it_has_enough),
 		TEST(another_thread_ends_a_stream),

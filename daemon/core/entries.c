@@ -7,6 +7,7 @@
 #include "bundle/map-type.h"
 #include "daemon/core/inner.h"
 #include "daemon/core/jobs.h"
+#include "daemon/core/kernel/hook-kind.h"
 #include "daemon/core/kernel/maps.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/methods.h"
@@ -157,9 +158,13 @@ static int prepare_reference(struct request *request, const struct target *targe
 	}
 	if (entry->reference[0] == '\0')
 		return error_raise(err, ERROR_INVALID_KEY,
-				   "an entry of '%s' names a map or program of its instance",
+				   "an entry of '%s' names a map or program of its instance, or a "
+				   "cgroup",
 				   target->map->name);
-	r = outer_resolve(&target->outer, entry->reference, request->arena, &write->value_fd, err);
+	r = target->shape.kind->value == MAP_VALUE_CGROUP
+		    ? cgroup_open(entry->reference, &write->value_fd, err)
+		    : outer_resolve(&target->outer, entry->reference, request->arena,
+				    &write->value_fd, err);
 	if (r >= 0)
 		memcpy(write->value + at, &write->value_fd, sizeof(write->value_fd));
 	return r;
@@ -172,7 +177,7 @@ static int prepare_value(struct request *request, const struct target *target, s
 	const ProtobufCBinaryData *value = &write->entry->value;
 
 	if (shape->kind->value == MAP_VALUE_MAP || shape->kind->value == MAP_VALUE_PROGRAM ||
-	    shape->kind->value == MAP_VALUE_TARGET)
+	    shape->kind->value == MAP_VALUE_CGROUP || shape->kind->value == MAP_VALUE_TARGET)
 		return prepare_reference(request, target, write, err);
 	if (write->entry->reference[0] != '\0')
 		return error_raise(err, ERROR_INVALID_KEY, "a %s holds no maps and no programs",
@@ -535,10 +540,29 @@ static int delete_key(const struct target *target, const ProtobufCBinaryData *by
 	return r >= 0;
 }
 
+/* Types whose keys are bytes of their own, and that let no other map go. */
+static int delete_batch(struct request *request, const Bpfleet__V1__DeleteMapKeysRequest *message,
+			const struct target *target, uint32_t *ret_deleted, struct error *err)
+{
+	const size_t size = target->shape.key_size;
+	uint8_t *keys = arena_alloc(request->arena, message->n_keys * size + 1);
+	int ignored_fd, r = 0;
+
+	if (keys == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "delete keys");
+	for (size_t i = 0; r >= 0 && i < message->n_keys; i++)
+		r = prepare_key(target, &message->keys[i], keys + i * size, &ignored_fd, err);
+	return r < 0 ? r
+		     : kernel_map_delete_batch(&target->shape, keys, (uint32_t)message->n_keys,
+					       ret_deleted, err);
+}
+
 static int delete_keys(struct request *request, const Bpfleet__V1__DeleteMapKeysRequest *message,
 		       struct target *target, struct store_tx *tx, uint32_t *ret_deleted,
 		       struct error *err)
 {
+	const uint32_t batches = MAP_DELETES | MAP_WRITES_BATCHES;
+	const bool batch = (target->shape.kind->flags & batches) == batches;
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < message->n_keys; i++) {
@@ -546,11 +570,11 @@ static int delete_keys(struct request *request, const Bpfleet__V1__DeleteMapKeys
 			r = store_entry_delete(tx, target->instance->id, target->map->name,
 					       message->keys[i].data, message->keys[i].len, NULL,
 					       err);
-		if (r >= 0)
+		if (r >= 0 && !batch)
 			r = delete_key(target, &message->keys[i], request->arena, err);
 		*ret_deleted += r > 0;
 	}
-	return r;
+	return r < 0 || !batch ? r : delete_batch(request, message, target, ret_deleted, err);
 }
 
 int serve_delete_map_keys(struct request *request, ProtobufCMessage **ret_response,

@@ -60,7 +60,16 @@ int mapentry_key(const struct map_type *type, const struct decoder *decoder, con
 	return take_bytes(arena, &pid, sizeof(pid), ret, err);
 }
 
-/* The name in {"map":NAME} or {"program":NAME}, or a string; *ret "" if there is none. */
+/* What a value refers to by name. */
+static const char *referred(const struct map_type *type)
+{
+	return type->value == MAP_VALUE_MAP	  ? "map"
+	       : type->value == MAP_VALUE_PROGRAM ? "program"
+	       : type->value == MAP_VALUE_CGROUP  ? "cgroup"
+						  : NULL;
+}
+
+/* The name in {"map":NAME}, {"program":NAME} or {"cgroup":PATH}, or a string. */
 static int parse_reference(const struct map_type *type, const char *value, struct arena *arena,
 			   char **ret, struct error *err)
 {
@@ -68,17 +77,15 @@ static int parse_reference(const struct map_type *type, const char *value, struc
 	int r = 0;
 
 	if (*value == '{')
-		r = entry_member(value, type->value == MAP_VALUE_MAP ? "map" : "program", &member,
-				 err);
+		r = entry_member(value, referred(type), &member, err);
 	if (r < 0)
 		return r;
 	name = entry_string(member != NULL ? member : value);
 	if (name == NULL || (member == NULL && *value == '{'))
-		return error_raise(
-			err, ERROR_INVALID_KEY,
-			"the value must name a %s of the same instance: {\"%s\":\"NAME\"}",
-			type->value == MAP_VALUE_MAP ? "map" : "program",
-			type->value == MAP_VALUE_MAP ? "map" : "program");
+		return error_raise(err, ERROR_INVALID_KEY,
+				   "the value must name a %s%s: {\"%s\":\"NAME\"}", referred(type),
+				   type->value == MAP_VALUE_CGROUP ? "" : " of the same instance",
+				   referred(type));
 	*ret = arena_strndup(arena, name, strlen(name));
 	return *ret == NULL ? no_memory(err) : 0;
 }
@@ -126,7 +133,7 @@ static int parse_entry(const struct map_type *type, const struct decoder *decode
 		r = mapentry_key(type, decoder, key, arena, &entry->key, err);
 	if (r < 0 || type->value == MAP_VALUE_COOKIE)
 		return r;
-	if (type->value == MAP_VALUE_MAP || type->value == MAP_VALUE_PROGRAM)
+	if (referred(type) != NULL)
 		return parse_reference(type, value, arena, &entry->reference, err);
 	return parse_part(decoder, DECODER_VALUE, value, arena, &entry->value, err);
 }
@@ -181,7 +188,7 @@ static void append_key(struct grant *grant, const struct decoder *decoder,
 /* The kernel shows an id; what has it is one of the instance's, or a fresh map. */
 static void append_held(const struct grant *grant, const uint8_t *value, struct str *out)
 {
-	const char *what = grant->shape.kind->value == MAP_VALUE_MAP ? "map" : "program";
+	const char *what = referred(grant->shape.kind);
 	uint32_t id;
 
 	memcpy(&id, value, sizeof(id));
@@ -209,7 +216,7 @@ int mapentry_json(struct grant *grant, const struct decoder *decoder, const stru
 	}
 	if (value != NULL) {
 		(void)str_append(out, key != NULL ? ",\"value\":" : "\"value\":");
-		if (type->value == MAP_VALUE_MAP || type->value == MAP_VALUE_PROGRAM)
+		if (referred(type) != NULL)
 			append_held(grant, value, out);
 		else if (type->value == MAP_VALUE_STACK)
 			(void)stack_json(symbols, value, grant->shape.value_bytes,

@@ -23,6 +23,9 @@ round_trips() {
 		cmp <(json map dump m/table | sort) <(json map dump m/copy | sort) &&
 		[ "$(json map dump m/copy | wc -l)" -eq 2000 ]
 }
+deletes_what_it_dumps() { # MAP COUNT
+	json map dump "$1" >"$WORK/dumped" && prints "$2 deleted" cli map delete "$1" --file "$WORK/dumped" && [ "$(json map dump "$1" | wc -l)" -eq 0 ]
+}
 reads_natively() { # as an ordinary user, through the fd alone
 	setpriv --reuid $NODE_USER --regid $NODE_USER --clear-groups --bounding-set=-all --no-new-privs \
 		"$WORK/usr/bin/bpfleet" --socket "$WORK/run/bpfleet.sock" map open m/frozen -- "$NODE_BUILD/tests/e2e/map-reader"
@@ -41,11 +44,15 @@ expect "is pushed" cli push "$WORK/maps.bpfb"
 expect "and loaded" cli load maps --label m
 expect "entries come from a file" makes_entries
 expect "a dump goes into another map as it is" round_trips
+expect "what a dump prints is deleted" deletes_what_it_dumps m/copy 2000
+expect "and then there is nothing of it" deletes_what_it_dumps m/copy 0
 expect "one key is read" prints n7 cli map get m/table 7
 expect "a per-CPU value is given to all" cli map set m/each_cpu 1 5
 expect "and summed" prints "\"sum\":$((5 * $(getconf _NPROCESSORS_CONF)))" json map get m/each_cpu 1
 expect "networks are written as CIDR" cli map set m/networks 10.1.0.0/16 9
 expect "and read so" prints 10.1.0.0/16 cli map dump m/networks
+expect "and deleted so" deletes_what_it_dumps m/networks 1
+expect "a file or keys are deleted, not both" refused "KEY, or --file FILE" cli map delete m/networks 10.1.0.0/16 --file "$WORK/entries"
 expect "values are pushed into a queue" cli map push m/line 11 12
 expect "one looks at the next" prints '{"value":11}' cli map get m/line
 expect "and takes it out" prints '{"value":11}' cli map pop m/line

@@ -86,7 +86,8 @@ int kernel_map_put_socket(const struct mapread_map *map, const void *key, int so
 		return error_raise_errno(
 			err, ERROR_INVALID_ARGUMENT, errno,
 			"the kernel does not take this socket: %s",
-			map->type == BPF_MAP_TYPE_REUSEPORT_SOCKARRAY
+			map->type == BPF_MAP_TYPE_XSKMAP ? "it must be of AF_XDP"
+			: map->type == BPF_MAP_TYPE_REUSEPORT_SOCKARRAY
 				? "it must be bound with SO_REUSEPORT, one of TCP must listen"
 				: "one of TCP must be connected or listen, one of UDP be bound");
 	case EBUSY:
@@ -201,6 +202,24 @@ int kernel_map_delete(const struct mapread_map *map, const void *key, struct err
 	if (bpf_map_delete_elem(map->fd, key) == 0)
 		return 0;
 	return raise_write(map, errno, "delete", err);
+}
+
+int kernel_map_delete_batch(const struct mapread_map *map, const void *keys, uint32_t n,
+			    uint32_t *ret_deleted, struct error *err)
+{
+	uint32_t at = 0, count;
+
+	/* The kernel stops at a key that is not there. */
+	for (*ret_deleted = 0; at < n; at++) {
+		count = n - at;
+		if (bpf_map_delete_batch(map->fd, (const uint8_t *)keys + at * map->key_size,
+					 &count, NULL) < 0 &&
+		    errno != ENOENT)
+			return raise_write(map, errno, "delete", err);
+		*ret_deleted += count;
+		at += count;
+	}
+	return 0;
 }
 
 int kernel_map_create(const Bpfleet__V1__InnerMapSpec *spec, int *ret_fd, uint32_t *ret_id,

@@ -51,6 +51,11 @@ _must_check_ int kernel_map_pop(const struct mapread_map *map, void *value, stru
 _must_check_ int kernel_map_delete(const struct mapread_map *map, const void *key,
 				   struct error *err);
 
+/* Deletes n keys in as few calls as may be, of types with MAP_DELETES and MAP_WRITES_BATCHES; those
+ * that are not there are passed over. *ret_deleted is set also on failure. Errors: as above. */
+_must_check_ int kernel_map_delete_batch(const struct mapread_map *map, const void *keys,
+					 uint32_t n, uint32_t *ret_deleted, struct error *err);
+
 /* A map as an inner one is described; the fd is the caller's. Errors: KERNEL_REFUSED. */
 _must_check_ int kernel_map_create(const Bpfleet__V1__InnerMapSpec *spec, int *ret_fd,
 				   uint32_t *ret_id, struct error *err);

@@ -480,9 +480,10 @@ static void writing_says_what_is_wrong_with_a_write(void **state)
 	struct kernel_object *object;
 	struct error err = { 0 };
 	struct mapread_map map, bss;
+	const uint32_t keys[] = { 2, 3, 9, 0, 1, 2 };
 	uint64_t value[2] = { 1, 2 }, got[2];
 	struct fixture fixture;
-	uint32_t key;
+	uint32_t key, n_deleted;
 
 	(void)state;
 	init_parts(&fixture);
@@ -499,6 +500,13 @@ static void writing_says_what_is_wrong_with_a_write(void **state)
 	assert_memory_equal(got, value, sizeof(got));
 	assert_int_equal(kernel_map_delete(&map, &key, &err), 0);
 	assert_true(mapread_lookup(&map, &key, got, &err) < 0);
+	/* 0, 1 and 3 are there; 2 and 9 are passed over. */
+	assert_int_equal(kernel_map_delete_batch(&map, keys, ARRAY_SIZE(keys), &n_deleted, &err),
+			 0);
+	assert_int_equal(n_deleted, 3);
+	assert_int_equal(kernel_map_delete_batch(&map, keys, ARRAY_SIZE(keys), &n_deleted, &err),
+			 0);
+	assert_int_equal(n_deleted, 0);
 	bss = open_map(object_map(object, ".bss"));
 	assert_true(kernel_map_delete(&bss, &key, &err) < 0);
 	assert_int_equal(err.code, ERROR_MAP_TYPE_UNSUPPORTED);
