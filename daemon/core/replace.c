@@ -93,10 +93,11 @@ static int check_programs(const struct replace *replace, struct error *err)
 					   "without it here: %.300s",
 					   program->name, program->skipped_reason);
 		r = kernel_hook_check(link->link.hook, program->type, err);
-		/* The kernel swaps a link's program, never its map. */
+		/* Of most links the kernel swaps the program, never the map. */
 		if (r >= 0 && kernel_hook_map(link->link.hook, &optional) != NULL && !optional &&
 		    (link->to_map == UINT32_MAX ||
-		     !replace->apply->object->maps[link->to_map].shared))
+		     (!kernel_hook_swaps_map(link->link.hook) &&
+		      !replace->apply->object->maps[link->to_map].shared)))
 			return error_raise(err, ERROR_REPLACE_REFUSED,
 					   "links/%s is of map '%s', which the versions do not "
 					   "share: detach it first",

@@ -162,6 +162,7 @@ struct program {
 	int fd;
 	uint32_t id;
 	int map_fd; /* that its hook needs; -1: none */
+	uint32_t map_id;
 };
 
 static void program_done(struct program *program)
@@ -189,15 +190,25 @@ static int open_program(const struct version_switch *version, bool to,
 		.generation = pin.generation,
 	};
 	struct kernel_program_info info;
+	struct kernel_map_info map_info = { 0 };
 	int r = kernel_pin_open(version->pins, &pin, false, &ret->fd, err);
 
 	if (r >= 0 && map.ordinal != UINT32_MAX)
 		r = kernel_pin_open(version->pins, &map, false, &ret->map_fd, err);
+	if (r >= 0 && ret->map_fd >= 0)
+		r = kernel_map_info(ret->map_fd, &map_info, err);
 	if (r >= 0)
 		r = kernel_program_info(ret->fd, &info, err);
 	if (r >= 0)
 		ret->id = info.id;
+	ret->map_id = map_info.id;
 	return r;
+}
+
+static bool is_running(const struct program *program, const struct kernel_link_view *view)
+{
+	return view->map_id != 0 ? view->map_id == program->map_id
+				 : view->program_id == program->id;
 }
 
 static int update(const struct version_switch *version, struct version_link *link,
@@ -224,8 +235,13 @@ static int update(const struct version_switch *version, struct version_link *lin
 	core_step("switch.link_pinned");
 	attach.program_fd = from->fd;
 	attach.program_id = from->id;
-	if (r >= 0)
-		return kernel_detach(&attach, &old, err);
+	if (r >= 0) {
+		r = kernel_detach(&attach, &old, err);
+		if (r < 0 || !now->beside)
+			return r;
+		return from != to ? update(version, link, to, to, now, err)
+				  : error_raise(err, ERROR_HOOK_BUSY, "its place has been taken");
+	}
 	/* The new one ends with its fd at the latest, as nothing pins it. */
 	if (kernel_detach(&attach, now, &ignored) < 0)
 		log_error(LOG_LEVEL_WARNING, &ignored, "take link %s back", link->link.id);
@@ -260,7 +276,7 @@ static int switch_link(struct version_switch *version, struct version_link *link
 			(void)close(fd);
 	}
 	/* Of a Replace that died early there may be nothing to come from. */
-	if (r >= 0 && view.program_id != to.id) {
+	if (r >= 0 && !is_running(&to, &view)) {
 		r = open_program(version, back, link, &from, err);
 		if (r >= 0)
 			r = update(version, link, &from, &to, &now, err);
@@ -295,7 +311,8 @@ int version_switch_run(struct version_switch *version, struct error *err)
 		const int r = switch_link(version, &version->links[i], false, err);
 
 		if (r < 0) {
-			if (back_from(version, i, &undo_err) < 0)
+			/* The failed one, too: it may be half-way. */
+			if (back_from(version, i + 1, &undo_err) < 0)
 				(void)error_context(err, r, "%s; and back: %.200s",
 						    "not all links could be switched",
 						    undo_err.message);

@@ -50,6 +50,53 @@ told "tc: detach and attach loses some" loses count_tc tc:veth0:ingress
 told "cgroup_skb: $n Replaces under a flood, every packet counted once" cgroup_exact
 told "cgroup_skb: detach and attach loses some" cgroup_loses
 
+# ---- links that the kernel does not simply give another program
+supported() { cli --output json features | jq -e --arg kind "$1" '.hooks[] | select(.kind == $kind) | .supported' >/dev/null; }
+links() { cli --output json list links | jq -r ".links[] | select(.instance == \"$links_id\") | $1"; }
+slots() { cli --output json map dump "$1" | jq -sc '[.[].value | tostring]'; }
+choose() { # N: a connection changes its congestion control to ours so many times
+	python3 - "$1" <<-'END'
+		import socket, sys
+		server = socket.create_server(("127.0.0.1", 0))
+		client = socket.create_connection(server.getsockname())
+		for _ in range(int(sys.argv[1])):
+		    for name in (b"reno", b"bpf_e2e"):
+		        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name)
+	END
+}
+if supported netfilter && supported struct_ops; then
+	cli bundle build "$NODE_ROOT/tests/e2e/replace/links.yaml" --object-dir "$NODE_BUILD/tests/e2e" --out "$WORK/links.bpfb" >/dev/null
+	cli bundle sign -s "$WORK/keys/release.key" "$WORK/links.bpfb" >/dev/null
+	cli push "$WORK/links.bpfb" >/dev/null
+	links_id=$(cli --output json load links --label links | jq -r .instance.name)
+	overlaps() { in_peer "$NODE_BUILD/tests/e2e/flood" "$WORK/run/bpfleet.sock" "$links_id" count_netfilter \
+		netfilter:ipv4:input,priority=5 overlap $n $packets veth1; }
+	told "netfilter: $n Replaces under a flood, no packet unseen" overlaps
+	cli attach links count_netfilter netfilter:ipv4:input,priority=5 >/dev/null
+	cli replace links links >/dev/null && cli commit links >/dev/null
+	expect "and the link has its own priority again" refused HOOK_BUSY cli attach links count_netfilter netfilter:ipv4:input,priority=5
+	expect "and no other" cli attach links count_netfilter netfilter:ipv4:input,priority=6
+	cli replace links links --param slot=0 >/dev/null && cli commit links >/dev/null
+	cli attach links cc_init struct_ops:e2e_cc >/dev/null
+	table=$(links 'select(.hook.kind == "struct_ops") | .name')
+	expect "struct_ops: the first version is asked" choose 3
+	cli replace links links --param slot=1 >/dev/null
+	expect "after a Replace the second, through the same link" choose 5
+	cli rollback links >/dev/null
+	expect "after a Rollback the first again" choose 7
+	cli replace links links --param slot=1 >/dev/null
+	kill -9 "$(core_pid)"
+	node_wait
+	expect "core was killed while the second soaks" choose 2
+	cli rollback links >/dev/null
+	expect "and rolls back" choose 1
+	expect "each was asked as often as it ran" test "$(slots "$links_id/maps/chosen")" = '["11","7"]'
+	expect "the link is the same" test "$(links 'select(.hook.kind == "struct_ops") | .name')" = "$table"
+	cli unload links >/dev/null
+else
+	echo "skipped: this kernel has no links of netfilter or struct_ops"
+fi
+
 # ---- the way back, and forward
 flood_bundle 1.1.0
 cli attach web count_tc tc:veth0:ingress >/dev/null

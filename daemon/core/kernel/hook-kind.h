@@ -38,6 +38,8 @@ struct hook_ops {
 	 * links, and kernel_update() attaches the new program before the old one goes.
 	 */
 	int (*update)(const struct kernel_attach *attach, int old_program_fd, int link_fd);
+	/* Without update(): priorities behind its own that a new program may have for a moment. */
+	int32_t n_beside;
 };
 
 extern const struct hook_ops hook_xdp;

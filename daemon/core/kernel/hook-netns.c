@@ -237,7 +237,7 @@ static int attach_netfilter(const struct kernel_attach *attach, int *ret_fd, str
 	attr.link_create.attach_type = BPF_NETFILTER;
 	attr.link_create.netfilter.pf = place.family;
 	attr.link_create.netfilter.hooknum = place.point;
-	attr.link_create.netfilter.priority = place.priority;
+	attr.link_create.netfilter.priority = place.priority + attach->beside;
 	attr.link_create.netfilter.flags = place.flags;
 	fd = hook_link_create(attach, &attr);
 	if (fd == -EBUSY)
@@ -278,6 +278,8 @@ const struct hook_ops hook_netfilter = {
 	.load_as = HOOK_AS_IS,
 	.detachable = true,
 	.attach = attach_netfilter,
+	/* No two programs may have one priority at one point. */
+	.n_beside = 8,
 	.compare = compare_netfilter,
 	.probe = probe_netfilter,
 };

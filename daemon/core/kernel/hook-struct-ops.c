@@ -85,6 +85,7 @@ static int compare_struct_ops(const struct kernel_attach *attach, int link_fd,
 	(void)link_fd;
 	(void)err;
 	view->program_id = attach->program_id;
+	view->map_id = info->struct_ops.map_id;
 	if (info->struct_ops.map_id == 0)
 		hook_differs(view, KERNEL_LINK_DRIFTED, "it was detached");
 	return 0;

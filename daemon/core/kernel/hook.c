@@ -69,6 +69,11 @@ const char *kernel_hook_map(const struct hook *hook, bool *ret_optional)
 	return hook_kind(hook) == HOOK_ITER ? hook_option(hook, "map") : NULL;
 }
 
+bool kernel_hook_swaps_map(const struct hook *hook)
+{
+	return kinds[hook_kind(hook)]->is_of_map;
+}
+
 void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, const char *format,
 		  ...)
 {
@@ -175,7 +180,8 @@ int kernel_attach(const struct kernel_attach *attach, struct kernel_link *ret, s
 		return r;
 	*ret = (struct kernel_link){ .form = on_socket ? KERNEL_LINK_SOCKET : KERNEL_LINK_FD,
 				     .fd = TAKE_FD(fd),
-				     .id = info.id };
+				     .id = info.id,
+				     .beside = attach->beside != 0 };
 	return 0;
 }
 
@@ -208,6 +214,7 @@ int kernel_update(const struct kernel_attach *attach, int old_program_fd, uint32
 		  struct kernel_link *link, struct kernel_link *ret_old, struct error *err)
 {
 	const struct hook_ops *ops = ops_of(attach);
+	struct kernel_attach place = *attach;
 	struct kernel_link added;
 	int r;
 
@@ -220,7 +227,14 @@ int kernel_update(const struct kernel_attach *attach, int old_program_fd, uint32
 		if (r < 0)
 			r = raise_update(attach, old_program_id, link->fd, -r, err);
 	} else {
-		r = kernel_attach(attach, &added, err);
+		struct error cause;
+
+		do {
+			cause = (struct error){ 0 };
+			r = kernel_attach(&place, &added, &cause);
+		} while (r < 0 && cause.code == ERROR_HOOK_BUSY && place.beside++ < ops->n_beside);
+		if (r < 0 && err != NULL)
+			*err = cause;
 		if (r == 0) {
 			*ret_old = *link;
 			*link = added;

@@ -88,7 +88,8 @@ struct kernel_attach {
 	/* The map that kernel_hook_map() names, or the socket of a hook on one; -1: none. To
 	 * attach. */
 	int target_fd;
-	bool is_again; /* this link was attached before: a process id may mean another process */
+	bool is_again;	/* this link was attached before: a process id may mean another process */
+	int32_t beside; /* kernel_update()'s: this much behind the hook's own priority */
 };
 
 /* How a program hangs in the kernel. */
@@ -103,6 +104,7 @@ struct kernel_link {
 	enum kernel_link_form form;
 	int fd;	     /* owned; -1 with KERNEL_LINK_CLSACT */
 	uint32_t id; /* kernel's id of the link; 0 where it is none */
+	bool beside; /* not at its own place yet: call kernel_update() again */
 };
 
 #define KERNEL_LINK_NONE ((struct kernel_link){ .fd = -1 })
@@ -110,6 +112,8 @@ struct kernel_link {
 /* The map of the instance that a hook needs to be attached; NULL: none. With *ret_optional it does
  * without one. */
 const char *kernel_hook_map(const struct hook *hook, bool *ret_optional);
+/* Whether kernel_update() has the link go over to another such map. */
+bool kernel_hook_swaps_map(const struct hook *hook);
 
 /* Whether there is such a kind, and programs of this type (enum bpf_prog_type) may be attached to
  * it. Errors: INVALID_HOOK. */
@@ -152,6 +156,7 @@ enum kernel_link_state {
 struct kernel_link_view {
 	enum kernel_link_state state;
 	uint32_t program_id; /* that runs there; 0: none, or not told */
+	uint32_t map_id;     /* of the table that a link of struct_ops holds; else 0 */
 	char reason[160];    /* for people, when not ATTACHED */
 };
 
@@ -182,7 +187,9 @@ _must_check_ int kernel_detach(const struct kernel_attach *attach, struct kernel
  * old_program_id), and fails if something else runs there. Where the kernel can swap the program of
  * a link, every event is seen by one of the two; *link stays, *ret_old becomes KERNEL_LINK_NONE.
  * Elsewhere the new program is attached beside the old one, both run, and *link becomes the new
- * link, *ret_old the one to be detached as soon as the pin is the new link's. On failure nothing
+ * link, *ret_old the one to be detached as soon as the pin is the new link's. Where the kernel has
+ * no room for both at one place, the new link is at another one near by (link->beside), and goes to
+ * its own by a second call, from the new program to the new program. On failure nothing
  * has changed. Errors: TARGET_NOT_FOUND (the target is gone), LINK_DRIFTED (another program runs
  * there), and those of kernel_attach().
  */

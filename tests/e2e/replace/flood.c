@@ -2,10 +2,11 @@
  * Sends datagrams through a veth pair without a pause while an instance is replaced again and again
  * by a version with another slot, then holds what was sent against what the slots hold.
  *
- *     flood SOCKET INSTANCE PROGRAM HOOK replace|reattach N MIN_PACKETS DEVICE
+ *     flood SOCKET INSTANCE PROGRAM HOOK replace|overlap|reattach N MIN_PACKETS DEVICE
  *
- * Prints "sent S counted A + B = C in T ms"; exits with 0 if S == C. reattach is the control:
- * detach and attach in place of Replace.
+ * Prints "sent S counted A + B = C in T ms"; exits with 0 if S == C. overlap: of bundle links,
+ * where both versions may see a packet, exits with 0 if S <= C. reattach is the control: detach and
+ * attach in place of Replace.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -101,7 +102,7 @@ static const ProtobufCMessage *call(struct node *node, const char *method,
 	return response;
 }
 
-static void replace(struct node *node, const char *instance, unsigned int slot)
+static void replace(struct node *node, const char *instance, const char *bundle, unsigned int slot)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new(1 << 20);
 	Bpfleet__V1__ReplaceRequest request = BPFLEET__V1__REPLACE_REQUEST__INIT;
@@ -113,7 +114,7 @@ static void replace(struct node *node, const char *instance, unsigned int slot)
 	parameter.name = (char *)"slot";
 	parameter.value = value;
 	request.instance = commit.instance = (char *)(uintptr_t)instance;
-	request.bundle = (char *)"bundles/flood";
+	request.bundle = (char *)(uintptr_t)bundle;
 	request.parameters = &parameters;
 	request.n_parameters = 1;
 	(void)call(node, "Replace", &request.base, arena);
@@ -173,13 +174,15 @@ int main(int argc, char **argv)
 	char program[192], link[64] = "";
 	struct node *node;
 	pthread_t thread;
-	bool replaces;
+	bool replaces, overlaps;
 	uint64_t begun;
 
 	if (argc != 9)
-		errx(2, "usage: flood SOCKET INSTANCE PROGRAM HOOK replace|reattach N MIN_PACKETS "
+		errx(2, "usage: flood SOCKET INSTANCE PROGRAM HOOK replace|overlap|reattach N "
+			"MIN_PACKETS "
 			"DEVICE");
-	replaces = strcmp(argv[5], "replace") == 0;
+	overlaps = strcmp(argv[5], "overlap") == 0;
+	replaces = overlaps || strcmp(argv[5], "replace") == 0;
 	n = (unsigned int)atoi(argv[6]);
 	minimum = (unsigned int)atoi(argv[7]);
 	if (node_open(argv[1], 60000, &node, &error) < 0)
@@ -194,7 +197,8 @@ int main(int argc, char **argv)
 		errx(2, "pthread_create");
 	for (unsigned int i = 0; i < n || atomic_load(&sender.sent) < minimum; i++) {
 		if (replaces) {
-			replace(node, argv[2], (i + 1) & 1);
+			replace(node, argv[2], overlaps ? "bundles/links" : "bundles/flood",
+				(i + 1) & 1);
 		} else {
 			detach(node, link);
 			attach(node, program, argv[4], link);
@@ -215,5 +219,6 @@ int main(int argc, char **argv)
 	       (unsigned long long)((clock_monotonic_ns() - begun) / NS_PER_MS));
 	detach(node, link);
 	node_close(node);
-	return sent - lost == counts[0] + counts[1] ? 0 : 1;
+	counts[0] += counts[1];
+	return sent - lost == counts[0] || (overlaps && sent - lost <= counts[0]) ? 0 : 1;
 }
