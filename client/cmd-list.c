@@ -26,6 +26,11 @@ static void map_row(struct sheet *sheet, const ProtobufCMessage *item, uint64_t 
 	rows_map(sheet, (const Bpfleet__V1__Map *)item);
 }
 
+static void foreign_row(struct sheet *sheet, const ProtobufCMessage *item, uint64_t now_ns)
+{
+	rows_foreign(sheet, (const Bpfleet__V1__ForeignProgram *)item, now_ns);
+}
+
 static void bundle_row(struct sheet *sheet, const ProtobufCMessage *item, uint64_t now_ns)
 {
 	rows_bundle(sheet, (const Bpfleet__V1__BundleInfo *)item, now_ns);
@@ -68,6 +73,9 @@ static const struct kind kinds[] = {
 	{ "maps", "ListMaps", &bpfleet__v1__list_maps_request__descriptor,
 	  &bpfleet__v1__list_maps_response__descriptor, FILTER_INSTANCE, rows_map_columns,
 	  map_row },
+	{ "foreign", "ListForeignPrograms", &bpfleet__v1__list_foreign_programs_request__descriptor,
+	  &bpfleet__v1__list_foreign_programs_response__descriptor, FILTER_NONE,
+	  rows_foreign_columns, foreign_row },
 };
 
 static const struct kind *kind_named(const char *name)

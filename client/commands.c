@@ -170,7 +170,7 @@ static const struct cli_command commands[] = {
 
 	/* ---- seeing */
 	{ "list", "List what the daemon has",
-	  .arguments = ARGUMENTS({ "KIND", 0, 1, CLI_COMPLETE_CHOICES, .choices = "instances|bundles|programs|links|maps", .help = "what to list; instances if left out" }),
+	  .arguments = ARGUMENTS({ "KIND", 0, 1, CLI_COMPLETE_CHOICES, .choices = "instances|bundles|programs|links|maps|foreign", .help = "what to list; instances if left out, foreign: programs in the kernel that bpfleet did not load, and never touches" }),
 	  .options = OPTIONS(
 		{ OPTION_INSTANCE, "instance", 'i', CLI_TEXT, .metavar = "INSTANCE", .help = "only programs, links or maps of this instance" },
 		{ OPTION_BUNDLE, "bundle", 'b', CLI_TEXT, .metavar = "NAME[@VERSION]", .help = "only instances of this bundle" }),

@@ -151,6 +151,32 @@ void rows_program(struct sheet *sheet, const Bpfleet__V1__Program *program)
 	sheet_coloured(sheet, SHEET_DOUBTFUL, program->skipped_reason);
 }
 
+void rows_foreign_columns(struct sheet *sheet)
+{
+	sheet_column(sheet, "KERNEL ID", SHEET_RIGHT);
+	sheet_column(sheet, "NAME", 0);
+	sheet_column(sheet, "TYPE", 0);
+	sheet_column(sheet, "LOADED BY", 0);
+	sheet_column(sheet, "LOADED", 0);
+	sheet_column(sheet, "LINKS", SHEET_CUT);
+}
+
+void rows_foreign(struct sheet *sheet, const Bpfleet__V1__ForeignProgram *program, uint64_t now_ns)
+{
+	struct str links = { 0 };
+
+	for (size_t i = 0; i < program->n_links; i++) {
+		(void)str_append(&links, i == 0 ? "" : ", ");
+		(void)str_append_escaped(&links, program->links[i]->hook, SIZE_MAX);
+	}
+	sheet_textf(sheet, "%u", program->kernel_id);
+	sheet_text(sheet, program->name);
+	sheet_text(sheet, program->type);
+	sheet_textf(sheet, "uid:%u", program->loaded_by_uid);
+	age_cell(sheet, program->loaded_at_ns, now_ns);
+	sheet_take(sheet, &links);
+}
+
 void rows_link_columns(struct sheet *sheet)
 {
 	sheet_column(sheet, "LINK", 0);

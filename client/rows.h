@@ -13,6 +13,8 @@ void rows_instance_columns(struct sheet *sheet);
 void rows_instance(struct sheet *sheet, const Bpfleet__V1__Instance *instance, uint64_t now_ns);
 void rows_program_columns(struct sheet *sheet);
 void rows_program(struct sheet *sheet, const Bpfleet__V1__Program *program);
+void rows_foreign_columns(struct sheet *sheet);
+void rows_foreign(struct sheet *sheet, const Bpfleet__V1__ForeignProgram *program, uint64_t now_ns);
 void rows_link_columns(struct sheet *sheet);
 void rows_link(struct sheet *sheet, const Bpfleet__V1__Link *link);
 void rows_map_columns(struct sheet *sheet);

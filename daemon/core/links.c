@@ -237,23 +237,46 @@ int link_removal_run(struct kernel_pins *pins, const char *instance, struct link
 	return kernel_detach(&removal->attach, &removal->link, err);
 }
 
+/* Takes a detail out of an error; false if it has none of that name. */
+static bool take_detail(struct error *err, const char *key, struct error_detail *ret)
+{
+	for (size_t i = 0; i < err->n_details; i++) {
+		struct error_detail *detail = &err->details[i];
+
+		if (strcmp(detail->key, key) != 0)
+			continue;
+		*ret = *detail;
+		err->n_details--;
+		memmove(detail, detail + 1, (err->n_details - i) * sizeof(*detail));
+		return true;
+	}
+	return false;
+}
+
 void links_name_holder(const struct request *request, struct error *err)
 {
 	_cleanup_free_ struct store_instance *instance = NULL;
 	_cleanup_free_ struct store_program *program = NULL;
-	struct error_detail *detail = err->details, *end = err->details + err->n_details;
+	const bool may_audit = request_may(request, POLICY_VERB_AUDIT, NULL, NULL);
 	struct store *store = request->core->store;
+	struct error_detail holder, foreign;
 	char name[NAME_RESOURCE_MAX + 1];
 	struct error ignored = { 0 };
 	uint64_t id;
 
-	while (detail < end && strcmp(detail->key, "holder_program_id") != 0)
-		detail++;
-	if (detail == end || str_to_u64(detail->value, UINT32_MAX, &id) < 0 ||
-	    store_program_of_kernel(store, (uint32_t)id, &program, &ignored) < 0)
+	if (take_detail(err, "holder_program", &foreign) && may_audit) {
+		(void)snprintf(err->message + strlen(err->message),
+			       sizeof(err->message) - strlen(err->message),
+			       ": it is %s, and not bpfleet's", foreign.value);
+		error_detail(err, foreign.key, "%s", foreign.value);
+	}
+	if (!take_detail(err, "holder_program_id", &holder) ||
+	    str_to_u64(holder.value, UINT32_MAX, &id) < 0)
 		return;
-	memmove(detail, detail + 1, (size_t)(end - detail - 1) * sizeof(*detail));
-	err->n_details--;
+	if (store_program_of_kernel(store, (uint32_t)id, &program, &ignored) < 0) {
+		error_detail(err, holder.key, "%s", holder.value);
+		return;
+	}
 	if (store_instance_get(store, program->instance, &instance, &ignored) < 0 ||
 	    !request_may_view(request, instance->bundle_name, instance->owner))
 		return;

@@ -65,6 +65,7 @@ _must_check_ int link_removal_run(struct kernel_pins *pins, const char *instance
 /*
  * Where a hook is busy: says whose program has it. The detail holder_program_id that the kernel
  * layer added stays for a program that is not ours, becomes `holder`, its resource name, for one
- * that the caller may view, and goes otherwise.
+ * that the caller may view, and goes otherwise. The detail holder_program, a foreign one's name, is
+ * for those who may read the audit log.
  */
 void links_name_holder(const struct request *request, struct error *err);

@@ -62,6 +62,8 @@ static const struct method methods[] = {
 	READS("ListQuarantine", "view", list_quarantine, serve_list_quarantine, 4 * MIB),
 	CHANGES("ReleaseQuarantine", "quarantine", release_quarantine, ReleaseQuarantine,
 		serve_release_quarantine, 64 * KIB),
+	READS("ListForeignPrograms", "audit", list_foreign_programs, serve_list_foreign_programs,
+	      16 * MIB),
 	READS("QueryAudit", "audit", query_audit, serve_query_audit, 16 * MIB),
 	{
 		.name = "CollectGarbage",

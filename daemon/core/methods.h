@@ -54,5 +54,6 @@ METHOD_SERVE(serve_list_quarantine);
 METHOD_SERVE(serve_release_quarantine);
 /* status.c */
 METHOD_SERVE(serve_get_status);
+METHOD_SERVE(serve_list_foreign_programs);
 METHOD_SERVE(serve_query_audit);
 METHOD_SERVE(serve_collect_garbage);

@@ -101,6 +101,9 @@ _must_check_ int request_authorize(struct request *request, enum policy_verb ver
 				   struct error *err);
 bool request_may(const struct request *request, enum policy_verb verb, const char *bundle,
 		 const char *owner);
+/* The same without a word: nothing is noted, nothing raised. */
+bool request_may(const struct request *request, enum policy_verb verb, const char *bundle,
+		 const char *owner);
 bool request_may_view(const struct request *request, const char *bundle, const char *owner);
 
 /*

@@ -81,6 +81,7 @@ static const struct rpc_method methods[] = {
 	SERVER_STREAM("ReadIterator", iterator),
 	FORWARD("RunProgram", .max_message_bytes = 128 * 1024),
 	UNARY("GetStatus", status_on_call),
+	FORWARD("ListForeignPrograms"),
 	FORWARD("QueryAudit"),
 	UNARY("GetStatistics", get_statistics_on_call),
 	SERVER_STREAM("StreamStatistics", statistics),

@@ -91,6 +91,9 @@ void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, c
 /* update() of every kind that BPF_LINK_UPDATE knows: compares and swaps the program. */
 int hook_update_link(const struct kernel_attach *attach, int old_program_fd, int link_fd);
 
+/* Adds who holds a busy hook: "holder_program_id", and "holder_program" if somebody else made it. */
+void hook_detail_holder(struct error *err, uint32_t id);
+
 /* Raises the errno of an attach where the kind has nothing better to say. */
 int hook_raise_attach(const struct kernel_attach *attach, int sys_errno, struct error *err);
 

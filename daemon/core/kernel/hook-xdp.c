@@ -16,7 +16,7 @@ static int raise_busy(const struct kernel_attach *attach, uint32_t ifindex, int 
 	r = error_raise_errno(err, ERROR_HOOK_BUSY, sys_errno,
 			      "interface %s has an XDP program, and the kernel runs one", name);
 	if (holder != 0)
-		error_detail(err, "holder_program_id", "%u", holder);
+		hook_detail_holder(err, holder);
 	return r;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "daemon/core/kernel/foreign.h"
 #include "daemon/core/kernel/hook-kind.h"
 #include "daemon/core/kernel/order.h"
 
@@ -83,6 +84,22 @@ void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, c
 	va_start(args, format);
 	(void)vsnprintf(view->reason, sizeof(view->reason), format, args);
 	va_end(args);
+}
+
+void hook_detail_holder(struct error *err, uint32_t id)
+{
+	_cleanup_free_ struct foreign_record *records = NULL;
+	struct error ignored = { 0 };
+	size_t n = 0;
+
+	error_detail(err, "holder_program_id", "%u", id);
+	if (err == NULL || kernel_foreign_list(&records, &n, &ignored) < 0)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		if (!records[i].is_link && records[i].id == id)
+			error_detail(err, "holder_program", "%.15s, loaded by uid %u",
+				     records[i].name, records[i].uid);
+	}
 }
 
 int hook_raise_attach(const struct kernel_attach *attach, int sys_errno, struct error *err)

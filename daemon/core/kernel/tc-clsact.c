@@ -78,7 +78,7 @@ static int raise_attach(const struct kernel_attach *attach, const struct bpf_tc_
 		return hook_raise_attach(attach, sys_errno, err);
 	r = error_raise_errno(err, ERROR_HOOK_BUSY, sys_errno, "a filter has that place");
 	if (query(hook, at, &holder, NULL) == 0 && holder != 0)
-		error_detail(err, "holder_program_id", "%u", holder);
+		hook_detail_holder(err, holder);
 	return r;
 }
 
