@@ -28,6 +28,7 @@ struct error;
 #define BUNDLE_HOOKS_MAX 64    /* patterns, or default hooks, of one program */
 #define BUNDLE_DISPLAYS_MAX 64 /* of one map */
 #define BUNDLE_MERGES_MAX 64   /* of one map */
+#define BUNDLE_VARIANTS_MAX 64 /* of the events of one map */
 #define BUNDLE_BUDGET_WINDOWS_MAX 1000
 #define BUNDLE_METRICS_MAX 64
 #define BUNDLE_METRIC_LABELS_MAX 8

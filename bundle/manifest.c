@@ -350,6 +350,33 @@ static int check_displays(const Bpfleet__V1__MapSpec *map, const char *place, st
 	return r;
 }
 
+static int check_variants(const Bpfleet__V1__EventSpec *events, const char *place,
+			  struct error *err)
+{
+	int r = check_count(events->n_variants, BUNDLE_VARIANTS_MAX, place, "events.variants", err);
+
+	if (r == 0 && (events->n_variants > 0) != (events->tag[0] != '\0'))
+		return invalid(err, "%s.events.tag: a tag goes with variants", place);
+	if (r == 0 && events->n_variants > 0 && events->record_type[0] != '\0')
+		return invalid(err, "%s.events.variants: there is a record_type already", place);
+	if (r == 0 && events->n_variants > 0 &&
+	    (strlen(events->tag) > BUNDLE_PATH_MAX || !are_members(events->tag)))
+		return invalid(err, "%s.events.tag: '%.255s' is not a dotted path", place,
+			       events->tag);
+	for (size_t i = 0; r == 0 && i < events->n_variants; i++) {
+		const Bpfleet__V1__EventVariant *variant = events->variants[i];
+
+		r = check_name(name_check_symbol, variant->record_type, place, "events.variants",
+			       err);
+		for (size_t j = 0; r == 0 && j < i; j++)
+			if (events->variants[j]->tag == variant->tag)
+				return invalid(err,
+					       "%s.events.variants[%zu]: tag %llu is there twice",
+					       place, i, (unsigned long long)variant->tag);
+	}
+	return r;
+}
+
 static int check_events(const Bpfleet__V1__MapSpec *map, const char *place, struct error *err)
 {
 	const Bpfleet__V1__EventSpec *events = map->events;
@@ -368,7 +395,7 @@ static int check_events(const Bpfleet__V1__MapSpec *map, const char *place, stru
 	if (r == 0 && events->drop_counter[0] != '\0')
 		r = check_name(name_check_symbol, events->drop_counter, place,
 			       "events.drop_counter", err);
-	return r;
+	return r < 0 ? r : check_variants(events, place, err);
 }
 
 static int check_upgrade(const Bpfleet__V1__MapSpec *map, const char *place, struct error *err)

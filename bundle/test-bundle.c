@@ -25,6 +25,7 @@ struct sample {
 	Bpfleet__V1__MapSpec map, ring, *maps[2];
 	Bpfleet__V1__Display display, *displays[2];
 	Bpfleet__V1__EventSpec events;
+	Bpfleet__V1__EventVariant variants[2], *variant_list[2];
 	Bpfleet__V1__ParameterSpec parameter, second, *parameters[2];
 	char *hooks[2], *default_hooks[2];
 	uint8_t elf[64];
@@ -78,6 +79,12 @@ static void sample_maps(struct sample *s)
 	s->ring.contents = P(CONTENTS__CONTENTS_VOLATILE);
 	bpfleet__v1__event_spec__init(&s->events);
 	s->events.record_type = TEXT("event");
+	for (size_t i = 0; i < ARRAY_SIZE(s->variants); i++) {
+		bpfleet__v1__event_variant__init(&s->variants[i]);
+		s->variants[i].record_type = TEXT("event");
+		s->variant_list[i] = &s->variants[i];
+	}
+	s->events.variants = s->variant_list;
 	s->ring.events = &s->events;
 	s->maps[0] = &s->map;
 	s->maps[1] = &s->ring;
@@ -240,6 +247,18 @@ static void maps_are_checked(void **state)
 	CASE(s.map.events = &s.events, "maps[0].events");
 	CASE((s.ring.type = TEXT("perf_event_array"), s.events.drop_counter = TEXT("lost")),
 	     "drop_counter");
+	CASE(s.events.tag = TEXT("pid"), "events.tag");
+	CASE(s.events.n_variants = 2, "events.tag");
+	CASE((s.events.n_variants = 2, s.events.tag = TEXT("pid")), "events.variants");
+	CASE((s.events.n_variants = 65, s.events.tag = TEXT("pid")), "events.variants");
+	CASE((s.events.n_variants = 1, s.events.record_type = TEXT(""),
+	      s.events.tag = TEXT("a..b")),
+	     "events.tag");
+	CASE((s.events.n_variants = 2, s.events.record_type = TEXT(""), s.events.tag = TEXT("a.b")),
+	     "tag 0 is there twice");
+	CASE((s.events.n_variants = 1, s.events.record_type = TEXT(""), s.events.tag = TEXT("pid"),
+	      s.variants[0].record_type = TEXT("a b")),
+	     "events.variants");
 	CASE(s.events.record_type = TEXT("struct x"), "events.record_type");
 	CASE(s.events.drop_counter = TEXT("a.b"), "events.drop_counter");
 	CASE(s.display.path = TEXT("addr"), "display[0].path");

@@ -93,6 +93,18 @@ static void upgrade_cell(struct sheet *sheet, const Bpfleet__V1__MapSpec *map)
 	sheet_take(sheet, &s);
 }
 
+static void events_cell(struct sheet *sheet, const Bpfleet__V1__EventSpec *events)
+{
+	_cleanup_(str_done) struct str cell = { 0 };
+
+	if (events != NULL)
+		(void)str_append(&cell, events->record_type);
+	for (size_t i = 0; events != NULL && i < events->n_variants; i++)
+		(void)str_appendf(&cell, "%s%s", i > 0 ? "|" : "",
+				  events->variants[i]->record_type);
+	sheet_text(sheet, cell.data != NULL ? cell.data : "");
+}
+
 static int print_maps(const struct cli *cli, const Bpfleet__V1__Manifest *manifest,
 		      struct error *err)
 {
@@ -121,7 +133,7 @@ static int print_maps(const struct cli *cli, const Bpfleet__V1__Manifest *manife
 		sheet_text(sheet, enum_text(&bpfleet__v1__access__descriptor, (int)map->access));
 		sheet_text(sheet,
 			   enum_text(&bpfleet__v1__contents__descriptor, (int)map->contents));
-		sheet_text(sheet, map->events == NULL ? "" : map->events->record_type);
+		events_cell(sheet, map->events);
 		upgrade_cell(sheet, map);
 	}
 	return cli_flush(sheet, err);

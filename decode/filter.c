@@ -15,6 +15,7 @@ enum term_kind {
 	TERM_OR,
 	TERM_NOT,
 	TERM_COMPARE,
+	TERM_NEVER, /* compares a member that these records do not have */
 };
 
 enum comparison {
@@ -87,17 +88,33 @@ struct term {
 	size_t n_bytes;
 };
 
-struct filter {
+/* The condition for records of one type. */
+struct condition {
 	uint32_t size_min;
 	uint8_t root;
 	uint8_t n_terms;
 	struct term terms[FILTER_TERMS_MAX];
 };
 
+struct filter {
+	const struct decoder *decoder;
+	size_t n; /* types of records */
+	struct condition *conditions[];
+};
+
+/* Which of the members that are compared, in the order of the text, some type of records has. */
+struct members {
+	size_t n;
+	bool found[FILTER_TERMS_MAX];
+	const char *at[FILTER_TERMS_MAX];
+};
+
 struct parser {
 	const char *text, *at;
 	const struct node *record;
-	struct filter *filter;
+	struct condition *condition;
+	struct members *members; /* NULL: a member that is not there is refused */
+	size_t n_members;
 	unsigned int depth;
 	struct error *err;
 };
@@ -108,8 +125,13 @@ void filter_free(struct filter *filter)
 {
 	if (filter == NULL)
 		return;
-	for (size_t i = 0; i < filter->n_terms; i++)
-		free(filter->terms[i].bytes);
+	for (size_t i = 0; i < filter->n; i++) {
+		struct condition *condition = filter->conditions[i];
+
+		for (size_t j = 0; condition != NULL && j < condition->n_terms; j++)
+			free(condition->terms[j].bytes);
+		free(condition);
+	}
 	free(filter);
 }
 
@@ -145,14 +167,14 @@ static int no_memory(const struct parser *p)
 
 static int term_new(struct parser *p, const struct term *term, uint8_t *ret)
 {
-	struct filter *filter = p->filter;
+	struct condition *condition = p->condition;
 
-	if (filter->n_terms >= FILTER_TERMS_MAX) {
+	if (condition->n_terms >= FILTER_TERMS_MAX) {
 		free(term->bytes);
 		return refuse(p, "too many conditions; 64 with all && || !");
 	}
-	filter->terms[filter->n_terms] = *term;
-	*ret = filter->n_terms++;
+	condition->terms[condition->n_terms] = *term;
+	*ret = condition->n_terms++;
 	return 0;
 }
 
@@ -195,6 +217,30 @@ static int take_index(struct parser *p, struct term *term)
 	return 0;
 }
 
+static int refuse_member(const struct parser *p, const char *at)
+{
+	size_t n = 0;
+
+	while (is_name(at[n]))
+		n++;
+	return error_raise(p->err, ERROR_INVALID_FILTER,
+			   "filter, character %zu: the record has no member '%.*s'",
+			   (size_t)(at - p->text) + 1, (int)n, at);
+}
+
+/* A member that records of this type do not have, those of another may. */
+static int pass_member(struct parser *p, struct term *term)
+{
+	const char *begin = p->at;
+
+	if (p->members == NULL || !is_name(*begin))
+		return refuse_member(p, begin);
+	while (is_name(*p->at) || *p->at == '.' || *p->at == '[' || *p->at == ']')
+		p->at++;
+	term->kind = TERM_NEVER;
+	return 0;
+}
+
 /* NAME { .NAME | [N] } */
 static int take_member(struct parser *p, struct term *term)
 {
@@ -210,9 +256,7 @@ static int take_member(struct parser *p, struct term *term)
 			n++;
 		child = find_child(term->node, name, n);
 		if (child == NULL)
-			return error_raise(p->err, ERROR_INVALID_FILTER,
-					   "filter, character %zu: the record has no member '%.*s'",
-					   (size_t)(p->at - p->text) + 1, (int)n, name);
+			return pass_member(p, term);
 		p->at += n;
 		term->node = child;
 		term->offset += child->offset;
@@ -345,19 +389,39 @@ static bool operator_fits(const struct term *term)
 	return number || term->domain == DOMAIN_FLOAT;
 }
 
+static int note_member(struct parser *p, const char *at, bool found)
+{
+	const size_t i = p->n_members++;
+
+	if (i >= FILTER_TERMS_MAX)
+		return refuse(p, "too many conditions; 64 with all && || !");
+	if (p->members == NULL)
+		return 0;
+	p->members->n = p->n_members > p->members->n ? p->n_members : p->members->n;
+	p->members->at[i] = at;
+	p->members->found[i] |= found;
+	return 0;
+}
+
 static int parse_compare(struct parser *p, uint8_t *ret)
 {
 	_cleanup_(str_done) struct str literal = { 0 };
 	struct term term = { .kind = TERM_COMPARE };
-	int r = take_member(p, &term);
+	const char *at;
+	int r;
 
+	skip_blanks(p);
+	at = p->at;
+	r = take_member(p, &term);
+	if (r == 0)
+		r = note_member(p, at, term.kind != TERM_NEVER);
 	if (r == 0)
 		r = take_operator(p, &term);
-	if (r == 0 && !operator_fits(&term))
+	if (r == 0 && term.kind != TERM_NEVER && !operator_fits(&term))
 		return refuse(p, "this member compares with == or != only");
 	if (r == 0 && term.comparison != OPERATOR_NOT_ZERO)
 		r = take_literal(p, &literal);
-	if (r == 0 && term.comparison != OPERATOR_NOT_ZERO)
+	if (r == 0 && term.comparison != OPERATOR_NOT_ZERO && term.kind != TERM_NEVER)
 		r = term_set_value(p, &term, literal.data != NULL ? literal.data : "", literal.len);
 	if (r < 0) {
 		free(term.bytes);
@@ -419,31 +483,57 @@ static int parse_or(struct parser *p, uint8_t *ret)
 	return r;
 }
 
+/* For records of one type. */
+static int compile(struct parser *p, struct condition **ret)
+{
+	int r;
+
+	if (p->record->kind != NODE_STRUCT)
+		return error_raise(p->err, ERROR_INVALID_FILTER,
+				   "the manifest tells no type for these records: they cannot be "
+				   "filtered");
+	*ret = p->condition = calloc(1, sizeof(*p->condition));
+	if (p->condition == NULL)
+		return no_memory(p);
+	p->condition->size_min = p->record->size;
+	r = parse_or(p, &p->condition->root);
+	skip_blanks(p);
+	if (r == 0 && *p->at != '\0')
+		r = refuse(p, "&&, || or the end was expected");
+	return r;
+}
+
 int filter_new(const struct decoder *decoder, const char *text, struct filter **ret,
 	       struct error *err)
 {
-	_cleanup_(filter_freep) struct filter *filter = calloc(1, sizeof(*filter));
-	struct parser p = { .text = text,
-			    .at = text,
-			    .record = decoder_root(decoder, DECODER_EVENT),
-			    .filter = filter,
-			    .err = err };
-	int r;
+	const size_t n = decoder_n_event_types(decoder);
+	_cleanup_(filter_freep) struct filter *filter =
+		calloc(1, sizeof(*filter) + n * sizeof(filter->conditions[0]));
+	struct members members = { 0 };
+	int r = 0;
 
 	if (filter == NULL)
-		return no_memory(&p);
-	if (p.record->kind != NODE_STRUCT)
-		return error_raise(err, ERROR_INVALID_FILTER,
-				   "the manifest tells no type for these records: they cannot be "
-				   "filtered");
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a filter");
 	if (strnlen(text, FILTER_TEXT_MAX + 1) > FILTER_TEXT_MAX)
 		return error_raise(err, ERROR_INVALID_FILTER, "a filter has at most %d characters",
 				   FILTER_TEXT_MAX);
-	filter->size_min = p.record->size;
-	r = parse_or(&p, &filter->root);
-	skip_blanks(&p);
-	if (r == 0 && *p.at != '\0')
-		r = refuse(&p, "&&, || or the end was expected");
+	filter->decoder = decoder;
+	filter->n = n;
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		struct parser p = { .text = text,
+				    .at = text,
+				    .record = decoder_event_root(decoder, i),
+				    .members = n > 1 ? &members : NULL,
+				    .err = err };
+
+		r = compile(&p, &filter->conditions[i]);
+	}
+	for (size_t i = 0; r == 0 && i < members.n; i++) {
+		const struct parser p = { .text = text, .err = err };
+
+		if (!members.found[i])
+			r = refuse_member(&p, members.at[i]);
+	}
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(filter);
@@ -522,26 +612,33 @@ static bool comparison_holds(const struct term *term, const uint8_t *record, siz
 }
 
 /* As deep as conditions are many, at most. */
-static bool term_holds(const struct filter *filter, uint8_t index, const uint8_t *record, size_t n)
+static bool term_holds(const struct condition *condition, uint8_t index, const uint8_t *record,
+		       size_t n)
 {
-	const struct term *term = &filter->terms[index];
+	const struct term *term = &condition->terms[index];
 
 	switch (term->kind) {
 	case TERM_AND:
-		return term_holds(filter, term->left, record, n) &&
-		       term_holds(filter, term->right, record, n);
+		return term_holds(condition, term->left, record, n) &&
+		       term_holds(condition, term->right, record, n);
 	case TERM_OR:
-		return term_holds(filter, term->left, record, n) ||
-		       term_holds(filter, term->right, record, n);
+		return term_holds(condition, term->left, record, n) ||
+		       term_holds(condition, term->right, record, n);
 	case TERM_NOT:
-		return !term_holds(filter, term->left, record, n);
+		return !term_holds(condition, term->left, record, n);
 	case TERM_COMPARE:
 		return comparison_holds(term, record, n);
+	case TERM_NEVER:
+		return false;
 	}
 	return false;
 }
 
 bool filter_matches(const struct filter *filter, const uint8_t *record, size_t n)
 {
-	return n >= filter->size_min && term_holds(filter, filter->root, record, n);
+	const size_t type = decoder_event_type(filter->decoder, record, n);
+	const struct condition *condition = type < filter->n ? filter->conditions[type] : NULL;
+
+	return condition != NULL && n >= condition->size_min &&
+	       term_holds(condition, condition->root, record, n);
 }

@@ -28,5 +28,9 @@ _must_check_ int filter_new(const struct decoder *decoder, const char *text, str
 void filter_free(struct filter *filter);
 DEFINE_CLEANUP(struct filter, filter_free)
 
-/* Whether the condition holds for a record. False for one shorter than its type. */
+/*
+ * Whether the condition holds for a record. False for one shorter than its type, and for one of a
+ * variant that is not known. A comparison of a member that a record's variant does not have does
+ * not hold.
+ */
 bool filter_matches(const struct filter *filter, const uint8_t *record, size_t n);

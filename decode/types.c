@@ -11,6 +11,7 @@
 #include "decode/emit.h"
 #include "decode/parse.h"
 #include "decode/plan.h"
+#include "decode/variants.h"
 
 #define CPUS_MAX 65536
 
@@ -18,6 +19,7 @@ struct decoder {
 	struct btf *btf; /* enum names point into it */
 	struct enumeration *enumerations;
 	struct plan plans[DECODER_N_PARTS];
+	struct variants variants; /* of records; n 0: all are of one type */
 	bool section;
 	uint32_t n_cpus;
 	size_t stride; /* from one CPU's value to the next */
@@ -29,6 +31,7 @@ void decoder_free(struct decoder *decoder)
 		return;
 	for (size_t i = 0; i < DECODER_N_PARTS; i++)
 		plan_done(&decoder->plans[i]);
+	variants_done(&decoder->variants);
 	enumerations_free(decoder->enumerations);
 	btf__free(decoder->btf);
 	free(decoder);
@@ -55,6 +58,21 @@ static bool is_section(const struct decoder *d, const struct decoder_options *op
 	       options->key_size == 4;
 }
 
+/* A row about records is for those variants that it fits. */
+static int apply_display(struct decoder *d, enum decoder_part part,
+			 const Bpfleet__V1__Display *display, struct error *err)
+{
+	int r = 0, n_fits = 0;
+
+	if (part != DECODER_EVENT || d->variants.n == 0)
+		return plan_display(&d->plans[part], part, display, err);
+	for (size_t i = 0; i < d->variants.n; i++) {
+		r = plan_display(&d->variants.items[i].plan, part, display, err);
+		n_fits += r == 0;
+	}
+	return n_fits > 0 ? 0 : r;
+}
+
 static int apply_displays(struct decoder *d, const struct decoder_options *options,
 			  struct error *err)
 {
@@ -69,8 +87,7 @@ static int apply_displays(struct decoder *d, const struct decoder_options *optio
 					"display: '%s' does not start with key, value or event",
 					display->path);
 		else
-			r = plan_display(&d->plans[part], part, display,
-					 options->strict ? err : NULL);
+			r = apply_display(d, part, display, options->strict ? err : NULL);
 		if (r < 0 && options->strict)
 			return r;
 	}
@@ -114,6 +131,9 @@ int decoder_new(const struct decoder_options *options, struct decoder **ret, str
 		r = build_part(d, DECODER_VALUE, options->value_type_id, options->value_size, err);
 	if (r == 0)
 		r = build_part(d, DECODER_EVENT, options->event_type_id, 0, err);
+	if (r == 0 && d->btf != NULL && options->n_event_variants > 0)
+		r = variants_build(d->btf, options->event_tag, options->event_variants,
+				   options->n_event_variants, &d->enumerations, &d->variants, err);
 	if (r < 0)
 		return r;
 	d->section = is_section(d, options);
@@ -123,6 +143,8 @@ int decoder_new(const struct decoder_options *options, struct decoder **ret, str
 	r = apply_displays(d, options, err);
 	for (size_t i = 0; i < DECODER_N_PARTS && r == 0; i++)
 		r = plan_finish(&d->plans[i], err);
+	for (size_t i = 0; i < d->variants.n && r == 0; i++)
+		r = plan_finish(&d->variants.items[i].plan, err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(d);
@@ -139,6 +161,9 @@ int decoder_new_for_map(const Bpfleet__V1__Map *map, const uint8_t *btf, size_t 
 		.key_type_id = map->key_type_id,
 		.value_type_id = map->value_type_id,
 		.event_type_id = map->event_type_id,
+		.event_tag = map->event_tag,
+		.event_variants = map->event_variants,
+		.n_event_variants = map->n_event_variants,
 		.key_size = map->key_size,
 		.value_size = map->value_size,
 		.n_cpus = map->n_cpus,
@@ -150,9 +175,28 @@ int decoder_new_for_map(const Bpfleet__V1__Map *map, const uint8_t *btf, size_t 
 	return decoder_new(&options, ret, err);
 }
 
-const struct node *decoder_root(const struct decoder *decoder, enum decoder_part part)
+size_t decoder_n_event_types(const struct decoder *d)
 {
-	return &decoder->plans[part].root;
+	return d->variants.n > 0 ? d->variants.n : 1;
+}
+
+size_t decoder_event_type(const struct decoder *d, const uint8_t *record, size_t n)
+{
+	return d->variants.n > 0 ? variants_find(&d->variants, record, n) : 0;
+}
+
+const struct node *decoder_event_root(const struct decoder *d, size_t type)
+{
+	return type < d->variants.n ? &d->variants.items[type].plan.root
+				    : &d->plans[DECODER_EVENT].root;
+}
+
+/* What these bytes are. */
+static const struct node *root_of(const struct decoder *d, enum decoder_part part,
+				  const uint8_t *bytes, size_t n)
+{
+	return part == DECODER_EVENT ? decoder_event_root(d, decoder_event_type(d, bytes, n))
+				     : &d->plans[part].root;
 }
 
 static bool is_per_cpu(const struct decoder *d, enum decoder_part part)
@@ -232,13 +276,12 @@ int decoder_variable_parse(const struct decoder *d, const char *name, const char
 	return parse_text(&plan, DECODER_VALUE, text, ret_bytes, n, err);
 }
 
-static bool has_size(const struct decoder *d, enum decoder_part part, size_t n)
+static bool has_size(const struct decoder *d, enum decoder_part part, const struct node *root,
+		     size_t n)
 {
-	size_t size = decoder_size(d, part);
-
 	if (part != DECODER_EVENT)
-		return n == size;
-	return n >= size && d->plans[part].root.kind != NODE_OPAQUE;
+		return n == decoder_size(d, part);
+	return n >= root->size && root->kind != NODE_OPAQUE;
 }
 
 static struct emission sum_of(const struct decoder *d, enum decoder_part part, struct str *out,
@@ -274,13 +317,14 @@ int decoder_json(const struct decoder *d, enum decoder_part part, const uint8_t 
 		 struct str *out)
 {
 	const struct emission emission = { .out = out, .json = true, .n_copies = 1 };
+	const struct node *root = root_of(d, part, bytes, n);
 
-	if (!has_size(d, part, n))
+	if (!has_size(d, part, root, n))
 		leaf_print_hex(out, bytes, n, "0x", LEAF_JSON);
 	else if (is_per_cpu(d, part))
 		emit_per_cpu(d, bytes, out);
 	else
-		emit_node(&emission, &d->plans[part].root, bytes, n);
+		emit_node(&emission, root, bytes, n);
 	return finish(out);
 }
 
@@ -299,12 +343,12 @@ int decoder_text(const struct decoder *d, enum decoder_part part, const uint8_t 
 		 struct str *out)
 {
 	const struct emission emission = sum_of(d, part, out, false);
+	const struct node *root = root_of(d, part, bytes, n);
 
-	if (!has_size(d, part, n))
+	if (!has_size(d, part, root, n))
 		leaf_print_hex(out, bytes, n, "0x", LEAF_ALONE);
 	else
-		emit_node(&emission, &d->plans[part].root, bytes,
-			  is_per_cpu(d, part) ? d->plans[part].root.size : n);
+		emit_node(&emission, root, bytes, is_per_cpu(d, part) ? root->size : n);
 	return finish(out);
 }
 
@@ -397,7 +441,9 @@ int decoder_column_text(const struct decoder *d, enum decoder_part part, size_t 
 	const struct node *node = column_node(d, part, column);
 	size_t offset;
 
-	if (!has_size(d, part, n)) {
+	if (part == DECODER_EVENT && d->variants.n > 0)
+		return column == 0 ? decoder_text(d, part, bytes, n, out) : finish(out);
+	if (!has_size(d, part, &d->plans[part].root, n)) {
 		if (column == 0)
 			leaf_print_hex(out, bytes, n, "0x", LEAF_ALONE);
 		return finish(out);

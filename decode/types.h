@@ -34,6 +34,9 @@ struct decoder_options {
 	uint32_t key_type_id; /* 0: no type is known, the bytes are shown in hex */
 	uint32_t value_type_id;
 	uint32_t event_type_id;
+	const char *event_tag; /* as in EventSpec; used where there are variants */
+	Bpfleet__V1__EventVariant *const *event_variants;
+	size_t n_event_variants;
 	uint32_t key_size; /* bytes; 0 for a map without keys */
 	uint32_t value_size;
 	uint32_t n_cpus;   /* 0, or a value is that many values, each padded to 8 bytes */
@@ -50,7 +53,8 @@ struct decoder_options {
 /*
  * A new decoder (free with decoder_free()). Errors: OBJECT_MALFORMED (the bytes are not BTF, or it
  * contradicts itself), MANIFEST_MISMATCH (no such type, or it does not have the size of the key or
- * the value), MANIFEST_INVALID (strict, a Display row), OUT_OF_MEMORY.
+ * the value, or the variants of records cannot be told apart), MANIFEST_INVALID (strict, a Display
+ * row), OUT_OF_MEMORY.
  */
 _must_check_ int decoder_new(const struct decoder_options *options, struct decoder **ret,
 			     struct error *err);
@@ -62,7 +66,7 @@ DEFINE_CLEANUP(struct decoder, decoder_free)
 
 /*
  * Bytes that the part has: the key's size, the value's (for a per-CPU map of all CPUs), the fixed
- * part of a record.
+ * part of a record (0 where records are of several structs).
  */
 size_t decoder_size(const struct decoder *decoder, enum decoder_part part);
 
@@ -88,7 +92,8 @@ int decoder_entry_json(const struct decoder *decoder, const uint8_t *key, const 
 int decoder_text(const struct decoder *decoder, enum decoder_part part, const uint8_t *bytes,
 		 size_t n, struct str *out);
 /*
- * Columns for a table: the members of a struct, else one named "key", "value" or "event". Names are
+ * Columns for a table: the members of a struct, else (also for records of several structs) one
+ * named "key", "value" or "event". Names are
  * terminated, printable and live as long as the decoder.
  */
 size_t decoder_n_columns(const struct decoder *decoder, enum decoder_part part);

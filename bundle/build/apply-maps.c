@@ -12,7 +12,9 @@
 struct target {
 	struct apply *apply;
 	Bpfleet__V1__MapSpec *spec;
-	yaml_node_t *display; /* kept until the events are known: paths may lead into them */
+	yaml_node_t *display;  /* kept until the events are known: paths may lead into them */
+	yaml_node_t *variants; /* of events; kept until the tag is known */
+	struct typing_tag tag;
 };
 
 static int out_of_memory(struct error *err)
@@ -92,11 +94,79 @@ static int apply_event_drops(struct yaml *yaml, yaml_node_t *node, void *context
 	return 0;
 }
 
+static int apply_event_tag(struct yaml *yaml, yaml_node_t *node, void *context, struct error *err)
+{
+	struct target *target = context;
+
+	return apply_text(yaml, node, target->apply->arena, &target->spec->events->tag, err);
+}
+
+static int keep_variants(struct yaml *yaml, yaml_node_t *node, void *context, struct error *err)
+{
+	(void)yaml;
+	(void)err;
+	((struct target *)context)->variants = node;
+	return 0;
+}
+
+static int variant_pair(struct yaml *yaml, yaml_node_t *key, const char *value_of_tag,
+			yaml_node_t *value, void *context, struct error *err)
+{
+	struct target *target = context;
+	Bpfleet__V1__EventSpec *events = target->spec->events;
+	const struct btf *btf = bpf_object__btf(bpf_of(target));
+	Bpfleet__V1__EventVariant *variant = arena_alloc(target->apply->arena, sizeof(*variant));
+	struct typing_tag tag;
+	int r;
+
+	if (variant == NULL)
+		return out_of_memory(err);
+	if (events->n_variants == BUNDLE_VARIANTS_MAX)
+		return yaml_error(yaml, key, err, "more than %d variants", BUNDLE_VARIANTS_MAX);
+	bpfleet__v1__event_variant__init(variant);
+	r = apply_text(yaml, value, target->apply->arena, &variant->record_type, err);
+	if (r == 0)
+		r = typing_event_tag(btf, variant->record_type, events->tag, &tag, err);
+	if (r == 0)
+		r = typing_tag_value(btf, &tag, value_of_tag, &variant->tag, err);
+	if (r < 0)
+		return yaml_context(yaml, value, err, r);
+	if (events->n_variants == 0)
+		target->tag = tag;
+	if (tag.offset != target->tag.offset || tag.size != target->tag.size)
+		return yaml_error(yaml, value, err,
+				  "'%.64s' is not at the same place in struct '%.64s' as in "
+				  "the first",
+				  events->tag, variant->record_type);
+	events->variants[events->n_variants++] = variant;
+	return 0;
+}
+
+static int apply_variants(struct yaml *yaml, yaml_node_t *node, struct target *target,
+			  struct error *err)
+{
+	Bpfleet__V1__EventSpec *events = target->spec->events;
+
+	if (target->variants == NULL && events->tag[0] == '\0')
+		return 0;
+	if (target->variants == NULL || events->tag[0] == '\0' || events->record_type[0] != '\0')
+		return yaml_error(yaml, node, err,
+				  "events have a type, or a tag and the variants that it tells");
+	events->variants = arena_alloc(target->apply->arena,
+				       BUNDLE_VARIANTS_MAX * sizeof(events->variants[0]));
+	if (events->variants == NULL)
+		return out_of_memory(err);
+	return yaml_each_pair(yaml, target->variants, variant_pair, target, err);
+}
+
 static int apply_events(struct yaml *yaml, yaml_node_t *node, void *context, struct error *err)
 {
 	static const struct yaml_key keys[] = { { "type", apply_event_type },
+						{ "tag", apply_event_tag },
+						{ "variants", keep_variants },
 						{ "drops", apply_event_drops } };
 	struct target *target = context;
+	int r;
 
 	if (strcmp(target->spec->type, "ringbuf") != 0 &&
 	    strcmp(target->spec->type, "perf_event_array") != 0)
@@ -107,7 +177,8 @@ static int apply_events(struct yaml *yaml, yaml_node_t *node, void *context, str
 	if (target->spec->events == NULL)
 		return out_of_memory(err);
 	bpfleet__v1__event_spec__init(target->spec->events);
-	return yaml_apply(yaml, node, keys, ARRAY_SIZE(keys), target, err);
+	r = yaml_apply(yaml, node, keys, ARRAY_SIZE(keys), target, err);
+	return r < 0 ? r : apply_variants(yaml, node, target, err);
 }
 
 static int keep_display(struct yaml *yaml, yaml_node_t *node, void *context, struct error *err)

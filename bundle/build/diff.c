@@ -153,6 +153,19 @@ static const char *name_of(const ProtobufCMessage *message)
 }
 
 /* "1.2.3" for a version, "record_type=x, drop_counter=y" for others. */
+static void show_list(struct str *out, const ProtobufCMessage *message,
+		      const ProtobufCFieldDescriptor *field)
+{
+	for (size_t i = 0; i < list_length(message, field); i++) {
+		(void)str_append(out, i == 0 ? "[" : "; ");
+		if (field->type == PROTOBUF_C_TYPE_MESSAGE)
+			show_message(out, list_item(message, field, i));
+		else
+			(void)str_append_escaped(out, list_item(message, field, i), SIZE_MAX);
+	}
+	(void)str_append(out, list_length(message, field) > 0 ? "]" : "");
+}
+
 static void show_message(struct str *out, const ProtobufCMessage *message)
 {
 	bool is_version = message->descriptor == &bpfleet__v1__version__descriptor;
@@ -164,7 +177,10 @@ static void show_message(struct str *out, const ProtobufCMessage *message)
 			(void)str_append(out, is_version ? "." : ", ");
 		if (!is_version)
 			(void)str_appendf(out, "%s=", field->name);
-		show_value(out, message, field);
+		if (field->label == PROTOBUF_C_LABEL_REPEATED)
+			show_list(out, message, field);
+		else
+			show_value(out, message, field);
 	}
 }
 

@@ -289,6 +289,58 @@ static void yaml_adds_what_objects_cannot_tell(void **state)
 	assert_null(manifest_parameter(manifest, "verbose"));
 }
 
+static bool has_line(const struct bundle_diff *diff, const char *line)
+{
+	for (size_t i = 0; i < diff->n_differences; i++) {
+		_cleanup_free_ char *text = bundle_difference_text(&diff->differences[i]);
+
+		assert_non_null(text);
+		if (strcmp(text, line) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void yaml_says_what_records_of_several_structs_are(void **state)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(BUNDLE_ARENA_LIMIT);
+	const Bpfleet__V1__EventSpec *events;
+
+	(void)state;
+	events = manifest_map(built(arena,
+				    THREE_LINES "maps: {events: {events: {tag: pid, variants: "
+						"{7: event, 0x8: event}},\n"
+						"  display: {event.pid: hex}}}\n")
+				      ->manifest,
+			      "events")
+			 ->events;
+	assert_string_equal(events->tag, "pid");
+	assert_string_equal(events->record_type, "");
+	assert_int_equal(events->n_variants, 2);
+	assert_int_equal(events->variants[1]->tag, 8);
+	assert_string_equal(events->variants[1]->record_type, "event");
+}
+
+static void a_diff_shows_records_of_several_structs(void **state)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(2 * BUNDLE_ARENA_LIMIT);
+	const Bpfleet__V1__Manifest *one =
+		built(arena, THREE_LINES "maps: {events: {events: {type: event}}}\n")->manifest;
+	const Bpfleet__V1__Manifest *several =
+		built(arena, THREE_LINES
+		      "maps: {events: {events: {tag: pid, variants: {1: event, 2: event}}}}\n")
+			->manifest;
+	_cleanup_(bundle_diff_freep) struct bundle_diff *diff = NULL;
+
+	(void)state;
+	assert_int_equal(bundle_diff_new(one, several, &diff, NULL), 0);
+	assert_int_equal(diff->n_differences, 1);
+	assert_true(has_line(diff, "~ map events: events: record_type=event, drop_counter=, tag=, "
+				   "variants= -> record_type=, drop_counter=, tag=pid, "
+				   "variants=[tag=1, record_type=event; tag=2, "
+				   "record_type=event]"));
+}
+
 static void yaml_says_what_an_upgrade_does(void **state)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new(BUNDLE_ARENA_LIMIT);
@@ -377,6 +429,25 @@ static void mistakes_about_maps_and_parameters_are_refused(void **state)
 	expect_error(THREE_LINES "maps: {flows: {acces: read}}\n", "did you mean 'access'?");
 	expect_error(THREE_LINES "maps: {flows: {contents: durable}}\n", "only with access write");
 	expect_error(THREE_LINES "maps: {flows: {events: {type: event}}}\n", "only a ringbuf");
+	expect_error(THREE_LINES "maps: {events: {events: {tag: pid}}}\n",
+		     "a tag and the variants");
+	expect_error(THREE_LINES "maps: {events: {events: {variants: {1: event}}}}\n",
+		     "a tag and the variants");
+	expect_error(THREE_LINES
+		     "maps: {events: {events: {tag: pid, type: event, variants: {1: event}}}}\n",
+		     "a tag and the variants");
+	expect_error(THREE_LINES "maps: {events: {events: {tag: uid, variants: {1: event}}}}\n",
+		     "no integer or enum 'uid'");
+	expect_error(THREE_LINES "maps: {events: {events: {tag: pid, variants: {1: nothing}}}}\n",
+		     "no 'struct nothing'");
+	expect_error(THREE_LINES "maps: {events: {events: {tag: pid, variants: {one: event}}}}\n",
+		     "no value of the tag");
+	expect_error(THREE_LINES
+		     "maps: {events: {events: {tag: pid, variants: {4294967296: event}}}}\n",
+		     "no value of the tag");
+	expect_error(THREE_LINES
+		     "maps: {events: {events: {tag: pid, variants: {1: event, 0x1: event}}}}\n",
+		     "tag 1 is there twice");
 	expect_error(THREE_LINES "maps: {events: {events: {type: evnt}}}\n", "no 'struct evnt'");
 	expect_error(THREE_LINES "maps: {events: {events: {drops: hits}}}\n", "8 bytes");
 	expect_error(THREE_LINES "maps: {flows: {display: {key.adr: ipv4}}}\n", "no member 'adr'");
@@ -435,18 +506,6 @@ static void files_are_read_beside_the_yaml_or_from_a_folder(void **state)
 	assert_true(n > BUNDLE_HEADER_LEN);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(rmdir(folder), 0);
-}
-
-static bool has_line(const struct bundle_diff *diff, const char *line)
-{
-	for (size_t i = 0; i < diff->n_differences; i++) {
-		_cleanup_free_ char *text = bundle_difference_text(&diff->differences[i]);
-
-		assert_non_null(text);
-		if (strcmp(text, line) == 0)
-			return true;
-	}
-	return false;
 }
 
 static void a_diff_names_every_difference(void **state)
@@ -508,6 +567,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(maps_are_private_and_shaped_as_declared),
 		cmocka_unit_test(parameters_are_the_const_volatile_variables),
 		cmocka_unit_test(yaml_adds_what_objects_cannot_tell),
+		cmocka_unit_test(yaml_says_what_records_of_several_structs_are),
 		cmocka_unit_test(yaml_says_what_an_upgrade_does),
 		cmocka_unit_test(the_same_input_gives_the_same_bytes),
 		cmocka_unit_test(mistakes_are_named_with_line_and_guess),
@@ -517,6 +577,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(an_object_that_is_no_bpf_elf_is_refused),
 		cmocka_unit_test(files_are_read_beside_the_yaml_or_from_a_folder),
 		cmocka_unit_test(a_diff_names_every_difference),
+		cmocka_unit_test(a_diff_shows_records_of_several_structs),
 	};
 
 	if (argc != 2) {

@@ -248,12 +248,10 @@ static int descend_path(const struct btf *btf, const Bpfleet__V1__MapSpec *map, 
 	return 0;
 }
 
-int typing_check_display(const struct bpf_object *object, const Bpfleet__V1__MapSpec *map,
-			 const Bpfleet__V1__Display *display, struct error *err)
+static int check_display(const struct btf *btf, const Bpfleet__V1__MapSpec *map,
+			 const Bpfleet__V1__Display *display, uint32_t id, struct error *err)
 {
-	const struct btf *btf = bpf_object__btf(object);
 	const char *p = display->path + strcspn(display->path, ".");
-	uint32_t id = root_type(object, map, display->path);
 	int r;
 
 	/* A plain key or value without BTF has its size in the map. */
@@ -277,6 +275,25 @@ int typing_check_display(const struct bpf_object *object, const Bpfleet__V1__Map
 				   "'%.255s' does not have the size that its format needs",
 				   display->path);
 	return 0;
+}
+
+int typing_check_display(const struct bpf_object *object, const Bpfleet__V1__MapSpec *map,
+			 const Bpfleet__V1__Display *display, struct error *err)
+{
+	const struct btf *btf = bpf_object__btf(object);
+	const size_t n = map->events != NULL ? map->events->n_variants : 0;
+	int r = -1;
+
+	if (display->path[0] != 'e' || n == 0 || btf == NULL)
+		return check_display(btf, map, display, root_type(object, map, display->path), err);
+	/* Of variants, one has to have such a member. */
+	for (size_t i = 0; i < n && r < 0; i++)
+		r = check_display(
+			btf, map, display,
+			(uint32_t)btf__find_by_name_kind(btf, map->events->variants[i]->record_type,
+							 BTF_KIND_STRUCT),
+			err);
+	return r;
 }
 
 /* Integers of 4 or 8 bytes, and nothing else within. */

@@ -24,6 +24,20 @@ bool typing_parameter(const struct btf *btf, const struct btf_var_secinfo *info,
 /* The size of a global variable of any data section; 0 if there is none of that name. */
 uint32_t typing_global_size(const struct btf *btf, const char *name);
 
+/* A member that tells structs apart. */
+struct typing_tag {
+	uint32_t type_id; /* an integer or an enum */
+	uint32_t offset;
+	uint32_t size;
+};
+
+/* Finds the member ("kind", "header.kind") of a struct. Errors: CONFIG_INVALID. */
+_must_check_ int typing_event_tag(const struct btf *btf, const char *record_type, const char *path,
+				  struct typing_tag *ret, struct error *err);
+/* The bits of a value: a number, or a name of the enum. Errors: CONFIG_INVALID. */
+_must_check_ int typing_tag_value(const struct btf *btf, const struct typing_tag *tag,
+				  const char *text, uint64_t *ret, struct error *err);
+
 /*
  * Checks that a display path exists below the map's key or value or the event's record, and that
  * its format suits its size. Errors: CONFIG_INVALID.

@@ -263,6 +263,11 @@ int convert_map(const struct core *core, struct arena *arena, const struct store
 	if (spec != NULL) {
 		message->display = spec->display;
 		message->n_display = spec->n_display;
+		if (spec->events != NULL) {
+			message->event_tag = spec->events->tag;
+			message->event_variants = spec->events->variants;
+			message->n_event_variants = spec->events->n_variants;
+		}
 	}
 	*ret = message;
 	return 0;

@@ -107,7 +107,7 @@ bool grant_lacks_btf(const struct grant *grant)
 {
 	return grant->n_btf == 0 &&
 	       (grant->map->key_type_id != 0 || grant->map->value_type_id != 0 ||
-		grant->map->event_type_id != 0);
+		grant->map->event_type_id != 0 || grant->map->n_event_variants > 0);
 }
 
 int grant_take_btf(struct grant *grant, const struct core_reply *reply, struct error *err)

@@ -58,6 +58,7 @@ expect "records come from one CPU" put perf 1000 0
 expect "and from the last" put perf 500 $(($(nproc) - 1))
 expect "all came, one after the other" ended perf
 expect "as they were numbered" counts_up perf 10 1500
+expect "each record as the struct that it is" sh -c "grep -qF '{\"number\":10,\"kind\":\"RECORD\",\"group\":2,\"name\":\"record\"}' $WORK/perf && grep -qF '{\"number\":11,\"kind\":\"NOTE\",\"less\":-11}' $WORK/perf"
 expect "no call found it full" test "$(variable perf_dropped)" -eq 10
 expect "records are put when the last listener has gone" put perf 7
 expect "and find nobody" test "$(variable perf_dropped)" -eq 17

@@ -168,6 +168,12 @@ static int check_events(const Bpfleet__V1__MapSpec *spec, struct bpf_object *obj
 		return error_raise(err, ERROR_MANIFEST_MISMATCH,
 				   "map '%s': object '%s' has no struct '%s'", spec->name,
 				   spec->object, events->record_type);
+	for (size_t i = 0; i < events->n_variants; i++)
+		if (btf == NULL || btf__find_by_name_kind(btf, events->variants[i]->record_type,
+							  BTF_KIND_STRUCT) < 0)
+			return error_raise(err, ERROR_MANIFEST_MISMATCH,
+					   "map '%s': object '%s' has no struct '%s'", spec->name,
+					   spec->object, events->variants[i]->record_type);
 	if (events->drop_counter[0] == '\0')
 		return 0;
 	if ((!load_find_variable(object, ".bss", events->drop_counter, &counter) &&

@@ -10,10 +10,20 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+enum kind { RECORD, NOTE };
+
 struct record {
 	__u64 number;
+	enum kind kind;
 	__u32 group; /* number modulo 4 */
-	char name[20];
+	char name[16];
+};
+
+/* In the perf buffer, instead of records with odd numbers. */
+struct note {
+	__u64 number;
+	enum kind kind;
+	__s32 less; /* minus the number */
 };
 
 struct {
@@ -28,6 +38,7 @@ struct {
 } perf SEC(".maps");
 
 struct record *unused_record;
+struct note *unused_note;
 /* Of both buffers: tried, found no room (or nobody), by the program's own count. */
 __u64 ring_tried, ring_dropped, perf_tried, perf_dropped;
 
@@ -49,6 +60,7 @@ struct loop {
 static void fill(struct record *record, __u64 number)
 {
 	record->number = number;
+	record->kind = RECORD;
 	record->group = number & 3;
 	__builtin_memcpy(record->name, "record", sizeof("record"));
 }
@@ -63,10 +75,17 @@ static long put_ring(__u32 i, struct loop *loop)
 
 static long put_perf(__u32 i, struct loop *loop)
 {
-	fill(&loop->record, perf_tried++);
-	if (bpf_perf_event_output(loop->ctx, &perf, BPF_F_CURRENT_CPU, &loop->record,
-				  sizeof(loop->record)) != 0)
-		perf_dropped++;
+	const __u64 number = perf_tried++;
+	struct note note = { number, NOTE, -(__s32)number };
+	long r;
+
+	fill(&loop->record, number);
+	if (number & 1)
+		r = bpf_perf_event_output(loop->ctx, &perf, BPF_F_CURRENT_CPU, &note, sizeof(note));
+	else
+		r = bpf_perf_event_output(loop->ctx, &perf, BPF_F_CURRENT_CPU, &loop->record,
+					  sizeof(loop->record));
+	perf_dropped += r != 0;
 	return 0;
 }
 
