@@ -302,17 +302,6 @@ static int take_literal(struct parser *p, struct str *out)
 	return 0;
 }
 
-static uint64_t number_of(const struct node *node, const uint8_t *bytes)
-{
-	uint64_t value = 0;
-
-	if (node->kind != NODE_BIG_ENDIAN)
-		return leaf_integer(node, bytes);
-	for (uint32_t i = 0; i < node->size; i++)
-		value = value << 8 | bytes[i];
-	return value;
-}
-
 static double real_of(const struct node *node, const uint8_t *bytes)
 {
 	double value = 0;
@@ -358,7 +347,7 @@ static int term_set_value(struct parser *p, struct term *term, const char *text,
 	if (term->domain == DOMAIN_FLOAT)
 		term->real = real_of(node, term->bytes);
 	else if (term->domain != DOMAIN_BYTES)
-		term->number = number_of(node, term->bytes);
+		term->number = leaf_number(node, term->bytes);
 	return 0;
 }
 
@@ -592,7 +581,7 @@ static bool comparison_holds(const struct term *term, const uint8_t *record, siz
 	switch (term->domain) {
 	case DOMAIN_UNSIGNED:
 	case DOMAIN_SIGNED:
-		return number_holds(term, number_of(node, at));
+		return number_holds(term, leaf_number(node, at));
 	case DOMAIN_FLOAT:
 		real = real_of(node, at);
 		/* What is no number is unequal to all, and neither less nor more. */

@@ -34,6 +34,17 @@ uint64_t leaf_integer(const struct node *node, const uint8_t *p)
 	return value;
 }
 
+uint64_t leaf_number(const struct node *node, const uint8_t *p)
+{
+	uint64_t value = 0;
+
+	if (node->kind != NODE_BIG_ENDIAN)
+		return leaf_integer(node, p);
+	for (uint32_t i = 0; i < node->size; i++)
+		value = value << 8 | p[i];
+	return value;
+}
+
 bool leaf_equal(const struct node *node, const uint8_t *a, const uint8_t *b)
 {
 	if (node->bit_size != 0)

@@ -23,6 +23,9 @@ enum leaf_style {
 /* The integer of a node of up to 8 bytes, sign-extended if the node is signed; bit-fields too. */
 uint64_t leaf_integer(const struct node *node, const uint8_t *p);
 
+/* The same, of a big-endian number what it says. */
+uint64_t leaf_number(const struct node *node, const uint8_t *p);
+
 /* The bytes of a node, without those that belong to neighbours of a bit-field, compare equal. */
 bool leaf_equal(const struct node *node, const uint8_t *a, const uint8_t *b);
 bool leaf_is_zero(const struct node *node, const uint8_t *p);
