@@ -47,7 +47,7 @@ static bool is_path_below(const char *path, const char *root)
 
 static int check_labels(const Bpfleet__V1__MetricSpec *metric, size_t index, struct error *err)
 {
-	static const char *const taken[] = { "instance", "label", "bundle", "map" };
+	static const char *const taken[] = { "instance", "label", "bundle", "map", "le" };
 
 	if (metric->n_labels > BUNDLE_METRIC_LABELS_MAX)
 		return invalid(err, "manifest.metrics[%zu].labels: at most %d are allowed", index,
@@ -83,6 +83,18 @@ static int check_labels(const Bpfleet__V1__MetricSpec *metric, size_t index, str
 	return 0;
 }
 
+/* What Prometheus puts behind the names of families: a name that ends so could be another's. */
+static bool is_taken_name(const char *name)
+{
+	static const char *const suffixes[] = { "_bucket", "_count", "_sum", "_created", "_info" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
+		if (ends_in(name, suffixes[i]))
+			return true;
+	}
+	return false;
+}
+
 static int check_metric(const Bpfleet__V1__Manifest *manifest, size_t index, struct error *err)
 {
 	const Bpfleet__V1__MetricSpec *metric = manifest->metrics[index];
@@ -93,13 +105,21 @@ static int check_metric(const Bpfleet__V1__Manifest *manifest, size_t index, str
 		return invalid(err,
 			       "manifest.metrics[%zu].name: '%.64s' is not [a-z][a-z0-9_]{0,63}",
 			       index, metric->name);
-	if (!counter && metric->type != BPFLEET__V1__METRIC_TYPE__METRIC_TYPE_GAUGE)
-		return invalid(err, "manifest.metrics[%zu].type: must be counter or gauge", index);
+	if (metric->type == BPFLEET__V1__METRIC_TYPE__METRIC_TYPE_UNSPECIFIED)
+		return invalid(err,
+			       "manifest.metrics[%zu].type: must be counter, gauge or histogram",
+			       index);
 	if (counter != ends_in(metric->name, "_total"))
 		return invalid(err,
 			       "manifest.metrics[%zu].name: '%s': a counter's name ends in _total, "
 			       "and no other's",
 			       index, metric->name);
+	if (is_taken_name(metric->name))
+		return invalid(
+			err,
+			"manifest.metrics[%zu].name: '%s': Prometheus gives _bucket, _count, "
+			"_sum, _created and _info to names itself",
+			index, metric->name);
 	for (size_t i = 0; i < index; i++) {
 		if (strcmp(manifest->metrics[i]->name, metric->name) == 0)
 			return invalid(err, "manifest.metrics[%zu].name: '%s' is there twice",

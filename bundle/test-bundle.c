@@ -27,6 +27,8 @@ struct sample {
 	Bpfleet__V1__EventSpec events;
 	Bpfleet__V1__EventVariant variants[2], *variant_list[2];
 	Bpfleet__V1__ParameterSpec parameter, second, *parameters[2];
+	Bpfleet__V1__MetricSpec metric, gauge, *metrics[2];
+	Bpfleet__V1__MetricLabel label, *labels[2];
 	char *hooks[2], *default_hooks[2];
 	uint8_t elf[64];
 	struct digest digest;
@@ -92,6 +94,29 @@ static void sample_maps(struct sample *s)
 	s->manifest.n_maps = 2;
 }
 
+static void sample_metrics(struct sample *s)
+{
+	bpfleet__v1__metric_label__init(&s->label);
+	s->label.name = TEXT("port");
+	s->label.key = TEXT("key.port");
+	s->labels[0] = s->labels[1] = &s->label;
+	bpfleet__v1__metric_spec__init(&s->metric);
+	s->metric.name = TEXT("packets_total");
+	s->metric.help = TEXT("Packets.");
+	s->metric.type = P(METRIC_TYPE__METRIC_TYPE_COUNTER);
+	s->metric.map = TEXT("backends");
+	s->metric.value = TEXT("value.packets");
+	s->metric.labels = s->labels;
+	s->metric.n_labels = 1;
+	s->gauge = s->metric;
+	s->gauge.name = TEXT("connections");
+	s->gauge.type = P(METRIC_TYPE__METRIC_TYPE_GAUGE);
+	s->metrics[0] = &s->metric;
+	s->metrics[1] = &s->gauge;
+	s->manifest.metrics = s->metrics;
+	s->manifest.n_metrics = 2;
+}
+
 static void sample_init(struct sample *s)
 {
 	static const uint8_t elf[20] = { 0x7f, 'E', 'L', 'F', 2, 1, 1, [18] = 247 };
@@ -124,6 +149,7 @@ static void sample_init(struct sample *s)
 	s->manifest.n_objects = 1;
 	sample_programs(s);
 	sample_maps(s);
+	sample_metrics(s);
 	bpfleet__v1__parameter_spec__init(&s->parameter);
 	s->parameter.object = TEXT("main");
 	s->parameter.name = TEXT("limit");
@@ -268,6 +294,37 @@ static void maps_are_checked(void **state)
 	CASE(s.map.n_display = 2, "twice");
 }
 
+static void metrics_are_checked(void **state)
+{
+	struct sample s;
+
+	(void)state;
+	CASE(s.manifest.n_metrics = 65, "manifest.metrics");
+	CASE(s.metric.name = TEXT("Packets_total"), "metrics[0].name");
+	CASE(s.metric.name = TEXT("packets"), "metrics[0].name");
+	CASE(s.metric.name = TEXT("_total"), "metrics[0].name");
+	CASE(s.gauge.name = TEXT("connections_total"), "metrics[1].name");
+	CASE(s.gauge.name = TEXT("connections_bucket"), "metrics[1].name");
+	CASE(s.gauge.name = TEXT("connections_info"), "metrics[1].name");
+	CASE(s.gauge = s.metric, "twice");
+	CASE(s.metric.help = TEXT(""), "metrics[0].help");
+	CASE(s.metric.help = TEXT("two\nlines"), "metrics[0].help");
+	CASE(s.metric.type = P(METRIC_TYPE__METRIC_TYPE_UNSPECIFIED), "metrics[0].type");
+	CASE(s.metric.map = TEXT("other"), "metrics[0].map");
+	CASE(s.map.access = P(ACCESS__ACCESS_PRIVATE);
+	     s.map.contents = P(CONTENTS__CONTENTS_VOLATILE), "metrics[0].map");
+	CASE(s.metric.value = TEXT("packets"), "metrics[0].value");
+	CASE(s.metric.value = TEXT("key.packets"), "metrics[0].value");
+	CASE(s.metric.value = TEXT("value."), "metrics[0].value");
+	CASE(s.metric.max_series = 10001, "metrics[0].max_series");
+	CASE(s.metric.n_labels = 9, "metrics[0].labels");
+	CASE(s.metric.n_labels = 2, "labels[1].name");
+	CASE(s.label.name = TEXT("Port"), "labels[0].name");
+	CASE(s.label.name = TEXT("instance"), "labels[0].name");
+	CASE(s.label.name = TEXT("le"), "labels[0].name");
+	CASE(s.label.key = TEXT("value.port"), "labels[0].key");
+}
+
 static void parameters_are_checked(void **state)
 {
 	struct sample s;
@@ -395,6 +452,7 @@ int main(void)
 		cmocka_unit_test(names_versions_and_objects_are_checked),
 		cmocka_unit_test(programs_are_checked),
 		cmocka_unit_test(maps_are_checked),
+		cmocka_unit_test(metrics_are_checked),
 		cmocka_unit_test(parameters_are_checked),
 		cmocka_unit_test(headers_of_other_things_are_refused),
 		cmocka_unit_test(unknown_fields_and_enum_values_are_refused),

@@ -412,6 +412,28 @@ static void list_links(struct rpc_call *call, const ProtobufCMessage *message, v
 	(void)rpc_call_reply(call, &response.base);
 }
 
+static Bpfleet__V1__MetricLabel metric_label = BPFLEET__V1__METRIC_LABEL__INIT;
+static Bpfleet__V1__MetricLabel *metric_labels[] = { &metric_label };
+static Bpfleet__V1__MetricSpec metric = BPFLEET__V1__METRIC_SPEC__INIT;
+static Bpfleet__V1__MetricSpec *metrics[] = { &metric };
+
+static void set_up_metrics(void)
+{
+	metric_label.name = (char *)"key";
+	metric_label.key = (char *)"key";
+	metric.name = (char *)"hits_total";
+	metric.help = (char *)"Hits.";
+	metric.type = BPFLEET__V1__METRIC_TYPE__METRIC_TYPE_COUNTER;
+	metric.map = (char *)"counts";
+	metric.value = (char *)"value";
+	metric.labels = metric_labels;
+	metric.n_labels = 1;
+	for (size_t i = 0; i < 2; i++) {
+		maps[i].metrics = metrics;
+		maps[i].n_metrics = atomic_load(&fake->metrics) ? 1 : 0;
+	}
+}
+
 static void list_maps(struct rpc_call *call, const ProtobufCMessage *message, void *user)
 {
 	Bpfleet__V1__ListMapsResponse response = BPFLEET__V1__LIST_MAPS_RESPONSE__INIT;
@@ -421,6 +443,7 @@ static void list_maps(struct rpc_call *call, const ProtobufCMessage *message, vo
 	(void)user;
 	if (failed(call))
 		return;
+	set_up_metrics();
 	response.maps = items;
 	response.n_maps = ARRAY_SIZE(items);
 	(void)rpc_call_reply(call, &response.base);
@@ -498,6 +521,13 @@ static void dump_map(struct rpc_call *call, const ProtobufCMessage *message, voi
 	(void)user;
 	if (failed(call) || atomic_load(&fake->silent_streams))
 		return;
+	if (atomic_load(&fake->fail_dumps) != ERROR_NONE) {
+		struct error error = { 0 };
+
+		(void)error_raise(&error, atomic_load(&fake->fail_dumps), "told to fail");
+		(void)rpc_call_fail(call, &error);
+		return;
+	}
 	map = map_named(request->map);
 	for (uint32_t key = 0; key < FAKE_KEYS; key++) {
 		Bpfleet__V1__DumpMapResponse response = BPFLEET__V1__DUMP_MAP_RESPONSE__INIT;
@@ -695,6 +725,16 @@ static void get_status(struct rpc_call *call, const ProtobufCMessage *message, v
 	(void)rpc_call_reply(call, &response.base);
 }
 
+static void get_statistics(struct rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+	Bpfleet__V1__GetStatisticsResponse response = BPFLEET__V1__GET_STATISTICS_RESPONSE__INIT;
+
+	(void)message;
+	(void)user;
+	if (!failed(call))
+		(void)rpc_call_reply(call, &response.base);
+}
+
 static void query_audit(struct rpc_call *call, const ProtobufCMessage *message, void *user)
 {
 	const Bpfleet__V1__QueryAuditRequest *request = (const void *)message;
@@ -771,6 +811,7 @@ static const struct rpc_method methods[] = {
 	  .on_done = stream_done },
 	{ .name = "Watch", .kind = RPC_SERVER_STREAM, .on_call = watch, .on_done = stream_done },
 	{ .name = "GetStatus", .on_call = get_status },
+	{ .name = "GetStatistics", .on_call = get_statistics },
 	{ .name = "QueryAudit", .on_call = query_audit },
 	{ .name = "CollectGarbage", .on_call = collect_garbage },
 };
@@ -880,6 +921,8 @@ void fake_reset(struct fake *started)
 	atomic_store(&started->silent, false);
 	atomic_store(&started->silent_streams, false);
 	atomic_store(&started->end_lease, false);
+	atomic_store(&started->metrics, false);
+	atomic_store(&started->fail_dumps, ERROR_NONE);
 	atomic_store(&started->n_calls, 0);
 	atomic_store(&started->n_loads, 0);
 	atomic_store(&started->n_attaches, 0);

@@ -37,6 +37,8 @@ struct fake {
 	atomic_uint n_listed;		    /* instances that there are beside `web` */
 	atomic_bool silent;		    /* answer nothing */
 	atomic_bool silent_streams;	    /* nothing to pushes and dumps */
+	_Atomic enum error_code fail_dumps; /* ERROR_NONE: none */
+	atomic_bool metrics;		    /* the manifest wants `counts` and `per_cpu` shown */
 	atomic_bool end_lease;		    /* Watch tells at once that the instance is gone */
 
 	/* What was seen. */

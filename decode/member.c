@@ -107,6 +107,21 @@ uint64_t member_integer(const struct member *member, const uint8_t *bytes, size_
 	return sum;
 }
 
+/* A text that tells every byte of its member. */
+static bool is_whole_text(const struct member *member, const uint8_t *text, size_t *ret_n)
+{
+	const size_t size = member->node->size;
+
+	if (member->node->kind != NODE_TEXT)
+		return false;
+	*ret_n = strnlen((const char *)text, size);
+	for (size_t i = *ret_n; i < size; i++) {
+		if (text[i] != 0)
+			return false;
+	}
+	return true;
+}
+
 int member_text(const struct member *member, const uint8_t *bytes, struct str *out)
 {
 	struct emission emission = { .out = out };
@@ -114,6 +129,10 @@ int member_text(const struct member *member, const uint8_t *bytes, struct str *o
 
 	emission.stride = copies(member, &n);
 	emission.n_copies = (uint32_t)n;
+	if (n == 1 && is_whole_text(member, bytes + member->offset, &n)) {
+		(void)str_append_bytes(out, bytes + member->offset, n);
+		return out->failed ? -ENOMEM : 0;
+	}
 	emit_node(&emission, member->node, bytes + member->offset, member->node->size);
 	return out->failed ? -ENOMEM : 0;
 }

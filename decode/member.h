@@ -35,5 +35,5 @@ bool member_is_signed(const struct member *member);
  */
 uint64_t member_integer(const struct member *member, const uint8_t *bytes, size_t index);
 
-/* Appends it as decoder_text() shows it. 0 or -ENOMEM. */
+/* Appends it as decoder_text() shows it, but a string as it is, never quoted. 0 or -ENOMEM. */
 int member_text(const struct member *member, const uint8_t *bytes, struct str *out);

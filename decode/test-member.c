@@ -64,7 +64,7 @@ static void members_are_read_at_any_depth(void **state)
 	const struct counters value = { .packets = UINT64_MAX,
 					.balance = -5,
 					.last = 1500000000,
-					.name = "a b",
+					.name = "a \"b ",
 					.inner = { .x = -2, .y = { 7, 9 } } };
 	const struct flow key = { .addr = { 10, 0, 0, 1 }, .port = 0x50000000 };
 
@@ -77,7 +77,7 @@ static void members_are_read_at_any_depth(void **state)
 	assert_member_text(decoder, "key.addr", &key, "10.0.0.1");
 	assert_member_text(decoder, "key.port", &key, "80");
 	assert_member_text(decoder, "key", &key, "addr=10.0.0.1 port=80");
-	assert_member_text(decoder, "value.name", &value, "a b");
+	assert_member_text(decoder, "value.name", &value, "a \"b ");
 }
 
 static void values_of_all_cpus_are_added_up(void **state)

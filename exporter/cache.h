@@ -7,13 +7,13 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
-#include "exporter/metrics.h"
+#include "exporter/exposition.h"
 
 struct error;
 struct cache;
 
 struct cache_options {
-	const char *socket_path; /* NULL: as bpfleet_open() */
+	const char *socket_path; /* NULL: $BPFLEET_SOCKET or the default */
 	uint32_t max_age_ms;	 /* an answer that was asked for longer ago is not given out */
 	uint32_t timeout_ms;	 /* how long a scrape waits before it says that the node is down */
 };
@@ -29,4 +29,4 @@ DEFINE_CLEANUP(struct cache, cache_free)
  * Appends the exposition to out: an answer no older than max_age_ms, or one that came while it
  * waited, or after timeout_ms that the node is down. From any thread.
  */
-void cache_get(struct cache *cache, enum metrics_format format, struct str *out);
+void cache_get(struct cache *cache, enum exposition_format format, struct str *out);

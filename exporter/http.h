@@ -16,6 +16,11 @@ int http_open(const char *listen, struct cache *cache, struct http **ret_http, s
 /* The port it listens at. */
 unsigned int http_port(const struct http *http);
 
+/*
+ * Ends connections that have lasted too long, whoever keeps them: to be called about once a second.
+ */
+void http_expire(struct http *http);
+
 /* Answers what is under way, then ends. Accepts NULL. */
 void http_close(struct http *http);
 DEFINE_CLEANUP(struct http, http_close)

@@ -2,12 +2,14 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "exporter/cache.h"
 #include "exporter/http.h"
+#include "exporter/metrics.h"
 
 static const char usage[] =
 	"usage: bpfleet-exporter [--listen ADDRESS:PORT] [--socket PATH]\n"
@@ -38,7 +40,8 @@ static int serve(const char *listen, const char *socket_path, struct error *err)
 	_cleanup_(cache_freep) struct cache *cache = NULL;
 	_cleanup_(http_closep) struct http *http = NULL;
 	sigset_t signals;
-	int r, signal;
+	const struct timespec second = { .tv_sec = 1 };
+	int r;
 
 	/* Before any thread is made: all of them leave these to sigwait(). */
 	(void)sigemptyset(&signals);
@@ -51,8 +54,9 @@ static int serve(const char *listen, const char *socket_path, struct error *err)
 	if (r < 0)
 		return r;
 	log_info("listening at %s, port %u", listen, http_port(http));
-	while (sigwait(&signals, &signal) != 0)
-		;
+	/* Nothing but these two signals ends it. */
+	while (sigtimedwait(&signals, NULL, &second) < 0)
+		http_expire(http);
 	return 0;
 }
 

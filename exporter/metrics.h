@@ -1,43 +1,43 @@
 /*
- * What a scrape says: one table of metric families, written as OpenMetrics 1.0 or as the older
- * Prometheus text format 0.0.4. Pure: a snapshot of the node goes in, text comes out.
+ * What a scrape says of a node: one table of metric families, and behind them what manifests want
+ * shown of maps. Pure: a snapshot of the node goes in, text comes out.
  */
 #pragma once
 
 #include <stddef.h>
 
-#include "base/str.h"
-#include "client/bpfleet.h"
+#include "bpfleet/v1/node.pb-c.h"
+#include "exporter/exposition.h"
 
-enum metrics_format {
-	METRICS_OPENMETRICS, /* https://prometheus.io/docs/specs/om/open_metrics_spec/ */
-	METRICS_TEXT,	     /* text format 0.0.4 */
-	METRICS_N_FORMATS,
-};
+struct map_metrics;
 
 /* What the node said. Borrowed until metrics_write() returns. */
 struct metrics_snapshot {
-	const struct bpfleet_status *status;
-	const struct bpfleet_instance *instances;
+	const char *down; /* reason (base/errors.def) why it said nothing; NULL: it answered */
+	const Bpfleet__V1__GetStatusResponse *status;
+	Bpfleet__V1__Instance *const *instances;
 	size_t n_instances;
-	const struct bpfleet_program *programs;
+	Bpfleet__V1__Program *const *programs;
 	size_t n_programs;
-	const struct bpfleet_link *links;
+	Bpfleet__V1__Link *const *links;
 	size_t n_links;
+	const Bpfleet__V1__Statistics *statistics; /* NULL: there are none */
+	const struct map_metrics *maps;
 };
 
-/* The format that the value of an Accept header prefers; NULL: there is none, METRICS_TEXT. */
-enum metrics_format metrics_negotiate(const char *accept);
-
-/* The Content-Type of a format. */
-const char *metrics_content_type(enum metrics_format format);
-
 /*
- * Appends the whole exposition. snapshot NULL: the node does not answer, which bpfleet_up says and
- * nothing else. On lack of memory out->failed is set.
+ * Appends the whole exposition. Of a node that is down bpfleet_up says so and nothing else is there
+ * but the reason.
  */
-void metrics_write(const struct metrics_snapshot *snapshot, enum metrics_format format,
+void metrics_write(const struct metrics_snapshot *snapshot, enum exposition_format format,
 		   struct str *out);
 
 /* Appends the table of docs/metrics.md. */
 void metrics_document(struct str *out);
+
+/* Ids and names in `instances/ID/programs/NAME`: the id, and what is behind the last slash. */
+struct name_parts {
+	char id[64];
+	const char *last;
+};
+struct name_parts name_split(const char *name);

@@ -31,7 +31,7 @@ static char *scrape(struct cache *cache)
 {
 	struct str text = { 0 };
 
-	cache_get(cache, METRICS_OPENMETRICS, &text);
+	cache_get(cache, EXPOSITION_OPENMETRICS, &text);
 	return str_take(&text);
 }
 
@@ -64,8 +64,8 @@ static void many_scrapers_cost_one_question(void **state)
 		assert_int_equal(pthread_join(threads[i], &up), 0);
 		assert_ptr_equal(up, cache);
 	}
-	/* GetStatus, ListInstances, ListPrograms, ListLinks. */
-	assert_int_equal(atomic_load(&fake->n_calls), 4);
+	/* GetStatus, ListInstances, ListPrograms, ListLinks, ListMaps, GetStatistics. */
+	assert_int_equal(atomic_load(&fake->n_calls), 6);
 }
 
 static void an_old_answer_is_asked_for_again(void **state)
@@ -78,7 +78,7 @@ static void an_old_answer_is_asked_for_again(void **state)
 	assert_int_equal(cache_new(&options, &cache, &err), 0);
 	assert_true(is_up(cache));
 	assert_true(is_up(cache));
-	assert_int_equal(atomic_load(&fake->n_calls), 8);
+	assert_int_equal(atomic_load(&fake->n_calls), 12);
 }
 
 static void a_silent_node_is_down_in_time_and_up_when_it_speaks(void **state)
@@ -114,6 +114,88 @@ static void a_refusal_and_a_missing_socket_are_down(void **state)
 	assert_false(is_up(other));
 }
 
+static void assert_scraped(struct cache *cache, const char *line)
+{
+	_cleanup_free_ char *text = scrape(cache);
+
+	assert_non_null(text);
+	if (strstr(text, line) == NULL)
+		fail_msg("no line '%s' in:\n%s", line, text);
+}
+
+static void why_it_is_down_is_told(void **state)
+{
+	const struct cache_options options = { fake->socket, 0, 60000 };
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	struct error err = { 0 };
+
+	(void)state;
+	atomic_store(&fake->fail_with, ERROR_PERMISSION_DENIED);
+	assert_int_equal(cache_new(&options, &cache, &err), 0);
+	assert_scraped(cache, "\nbpfleet_down_info{reason=\"PERMISSION_DENIED\"} 1\n");
+}
+
+#define OF(map) \
+	"{instance=\"" FAKE_ID "\",label=\"web\",bundle=\"bundles/sample@1.2.3\",map=\"" map "\""
+
+static void contents_of_maps_are_shown_as_their_manifest_says(void **state)
+{
+	const struct cache_options options = { fake->socket, HOUR_MS, 60000 };
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	struct error err = { 0 };
+
+	(void)state;
+	atomic_store(&fake->metrics, true);
+	assert_int_equal(cache_new(&options, &cache, &err), 0);
+	assert_scraped(
+		cache,
+		"\n# TYPE bpfleet_map_hits counter\n# HELP bpfleet_map_hits Hits.\n"
+		"bpfleet_map_hits_total" OF(
+			"counts") ",key=\"0\"} 100\n"
+				  "bpfleet_map_hits_total" OF(
+					  "counts") ",key=\"1\"} 101\n"
+						    "bpfleet_map_hits_total" OF(
+							    "per_cpu") ",key=\"0\"} 300\n"
+								       "bpfleet_map_hits_total" OF(
+									       "per_cpu") ",key="
+											  "\"1\"} "
+											  "303\n");
+	assert_scraped(cache, "\nbpfleet_exporter_metric_shown" OF(
+				      "counts") ",metric=\"hits_total\",reason=\"\"} 1\n");
+	assert_scraped(cache, "\nbpfleet_exporter_metric_left_out" OF(
+				      "counts") ",metric=\"hits_total\"} 0\n");
+}
+
+static void a_map_that_cannot_be_read_hides_nothing_else(void **state)
+{
+	const struct cache_options options = { fake->socket, HOUR_MS, 60000 };
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	struct error err = { 0 };
+
+	(void)state;
+	atomic_store(&fake->metrics, true);
+	atomic_store(&fake->fail_dumps, ERROR_MAP_PRIVATE);
+	assert_int_equal(cache_new(&options, &cache, &err), 0);
+	assert_true(is_up(cache));
+	assert_scraped(cache,
+		       "\nbpfleet_exporter_metric_shown" OF(
+			       "counts") ",metric=\"hits_total\",reason=\"MAP_PRIVATE\"} 0\n");
+}
+
+static void maps_that_take_too_long_are_left_out_and_the_rest_is_there(void **state)
+{
+	const struct cache_options options = { fake->socket, HOUR_MS, 2000 };
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	struct error err = { 0 };
+
+	(void)state;
+	atomic_store(&fake->metrics, true);
+	atomic_store(&fake->silent_streams, true);
+	assert_int_equal(cache_new(&options, &cache, &err), 0);
+	assert_scraped(cache, ",metric=\"hits_total\",reason=\"DEADLINE_EXCEEDED\"} 0\n");
+	assert_scraped(cache, "\nbpfleet_instances{state=\"attached\"} 1\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -121,6 +203,11 @@ int main(void)
 		cmocka_unit_test_setup(an_old_answer_is_asked_for_again, set_up),
 		cmocka_unit_test_setup(a_silent_node_is_down_in_time_and_up_when_it_speaks, set_up),
 		cmocka_unit_test_setup(a_refusal_and_a_missing_socket_are_down, set_up),
+		cmocka_unit_test_setup(why_it_is_down_is_told, set_up),
+		cmocka_unit_test_setup(contents_of_maps_are_shown_as_their_manifest_says, set_up),
+		cmocka_unit_test_setup(a_map_that_cannot_be_read_hides_nothing_else, set_up),
+		cmocka_unit_test_setup(maps_that_take_too_long_are_left_out_and_the_rest_is_there,
+				       set_up),
 	};
 	int r;
 

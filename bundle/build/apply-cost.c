@@ -102,7 +102,7 @@ static int apply_help(struct yaml *yaml, yaml_node_t *node, void *context, struc
 static int apply_type(struct yaml *yaml, yaml_node_t *node, void *context, struct error *err)
 {
 	/* In the order of the enum, which starts at 1. */
-	static const char *const words[] = { "counter", "gauge" };
+	static const char *const words[] = { "counter", "gauge", "histogram" };
 	struct metric *metric = context;
 	size_t index = 0;
 	int r = yaml_word(yaml, node, words, ARRAY_SIZE(words), &index, err);
@@ -177,9 +177,14 @@ static int check_members(struct yaml *yaml, yaml_node_t *item, const struct metr
 		return yaml_error(yaml, item, err, "the objects hold no map '%.64s'",
 				  metric->spec->map);
 	object = apply_object(metric->apply, map->object)->bpf;
-	r = typing_check_member(object, map, metric->spec->value, true, err);
+	r = typing_check_member(object, map, metric->spec->value,
+				metric->spec->type ==
+						BPFLEET__V1__METRIC_TYPE__METRIC_TYPE_HISTOGRAM
+					? TYPING_INTEGERS
+					: TYPING_INTEGER,
+				err);
 	for (size_t i = 0; r == 0 && i < metric->spec->n_labels; i++)
-		r = typing_check_member(object, map, metric->spec->labels[i]->key, false, err);
+		r = typing_check_member(object, map, metric->spec->labels[i]->key, TYPING_ANY, err);
 	return r < 0 ? yaml_context(yaml, item, err, r) : 0;
 }
 

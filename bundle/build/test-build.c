@@ -373,6 +373,41 @@ static void yaml_says_what_an_upgrade_does(void **state)
 		     "unknown value 'mean'");
 }
 
+#define METRIC(name, type, map, rest)                                                           \
+	THREE_LINES                                                                             \
+		"maps: {flows: {access: read}, counts: {access: read}, .bss: {access: read}}\n" \
+		"metrics:\n  - {name: " name ", help: x, type: " type ", map: " map ", " rest   \
+		"}\n"
+
+static void yaml_says_what_becomes_a_metric(void **state)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(BUNDLE_ARENA_LIMIT);
+	const Bpfleet__V1__MetricSpec *metric;
+
+	(void)state;
+	metric = built(arena, METRIC("seen", "gauge", "flows",
+				     "value: value.seen_at, labels: {mac: key.mac, all: key}"))
+			 ->manifest->metrics[0];
+	assert_string_equal(metric->name, "seen");
+	assert_int_equal(metric->type, BPFLEET__V1__METRIC_TYPE__METRIC_TYPE_GAUGE);
+	assert_int_equal(metric->n_labels, 2);
+	assert_string_equal(metric->labels[0]->key, "key.mac");
+	metric = built(arena, METRIC("hits", "histogram", ".bss", "value: value.hits"))
+			 ->manifest->metrics[0];
+	assert_int_equal(metric->type, BPFLEET__V1__METRIC_TYPE__METRIC_TYPE_HISTOGRAM);
+	(void)built(arena, METRIC("n_total", "counter", "counts", "value: value"));
+	expect_error(METRIC("hits", "gauge", ".bss", "value: value.hits"), "is no number");
+	expect_error(METRIC("drops", "histogram", ".bss", "value: value.dropped"),
+		     "no array of at most 64 numbers");
+	expect_error(METRIC("flow", "gauge", "flows", "value: value.source"), "is no number");
+	expect_error(METRIC("flow", "gauge", "flows", "value: value.seen"), "no member 'seen'");
+	expect_error(METRIC("flow", "gauge", "flows", "value: value.seen_at, labels: {a: key.b}"),
+		     "no member 'b'");
+	expect_error(METRIC("n", "counter", "counts", "value: value"), "_total");
+	expect_error(METRIC("n", "summary", "counts", "value: value"), "'summary'");
+	expect_error(METRIC("n", "gauge", "count", "value: value"), "no map 'count'");
+}
+
 static void the_same_input_gives_the_same_bytes(void **state)
 {
 	_cleanup_free_ uint8_t *a = NULL, *b = NULL;
@@ -569,6 +604,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(yaml_adds_what_objects_cannot_tell),
 		cmocka_unit_test(yaml_says_what_records_of_several_structs_are),
 		cmocka_unit_test(yaml_says_what_an_upgrade_does),
+		cmocka_unit_test(yaml_says_what_becomes_a_metric),
 		cmocka_unit_test(the_same_input_gives_the_same_bytes),
 		cmocka_unit_test(mistakes_are_named_with_line_and_guess),
 		cmocka_unit_test(mistakes_about_programs_are_refused),

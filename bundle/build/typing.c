@@ -346,7 +346,7 @@ int typing_check_merge(const struct bpf_object *object, const Bpfleet__V1__MapSp
 }
 
 int typing_check_member(const struct bpf_object *object, const Bpfleet__V1__MapSpec *map,
-			const char *path, bool is_number, struct error *err)
+			const char *path, enum typing_wanted wanted, struct error *err)
 {
 	const struct btf *btf = bpf_object__btf(object);
 	const char *rest = path + strcspn(path, ".");
@@ -355,7 +355,8 @@ int typing_check_member(const struct bpf_object *object, const Bpfleet__V1__MapS
 	int r;
 
 	/* A plain value without BTF is a number by its size. */
-	if (id == 0 && *rest == '\0' && (path[0] == 'k' || map->value_size <= 8))
+	if (id == 0 && *rest == '\0' &&
+	    (path[0] == 'k' || (wanted == TYPING_INTEGER && map->value_size <= 8)))
 		return 0;
 	if (id == 0)
 		return error_raise(err, ERROR_CONFIG_INVALID,
@@ -365,7 +366,14 @@ int typing_check_member(const struct bpf_object *object, const Bpfleet__V1__MapS
 	if (r < 0)
 		return r;
 	type = strip(btf, id, NULL, NULL);
-	if (is_number && (type == NULL || !(btf_is_int(type) || btf_is_any_enum(type))))
-		return error_raise(err, ERROR_CONFIG_INVALID, "'%.255s' is no number", path);
+	if (wanted == TYPING_INTEGERS && type != NULL && btf_is_array(type) &&
+	    btf_array(type)->nelems <= BUNDLE_METRIC_SLOTS_MAX)
+		type = strip(btf, btf_array(type)->type, NULL, NULL);
+	else if (wanted == TYPING_INTEGERS)
+		type = NULL;
+	if (wanted != TYPING_ANY && (type == NULL || !(btf_is_int(type) || btf_is_any_enum(type))))
+		return error_raise(err, ERROR_CONFIG_INVALID, "'%.255s' is no %s", path,
+				   wanted == TYPING_INTEGER ? "number"
+							    : "array of at most 64 numbers");
 	return 0;
 }

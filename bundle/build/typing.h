@@ -54,10 +54,16 @@ _must_check_ int typing_check_merge(const struct bpf_object *object,
 				    const Bpfleet__V1__MapSpec *map,
 				    const Bpfleet__V1__MergeRule *merge, struct error *err);
 
+enum typing_wanted {
+	TYPING_ANY,
+	TYPING_INTEGER,
+	TYPING_INTEGERS, /* an array of at most 64 */
+};
+
 /*
- * Checks that a path below the map's key or value exists; with is_number that an integer is there.
- * Errors: CONFIG_INVALID.
+ * Checks that a path below the map's key or value exists, and that what is wanted is there. Errors:
+ * CONFIG_INVALID.
  */
 _must_check_ int typing_check_member(const struct bpf_object *object,
 				     const Bpfleet__V1__MapSpec *map, const char *path,
-				     bool is_number, struct error *err);
+				     enum typing_wanted wanted, struct error *err);
