@@ -38,7 +38,7 @@ const struct map_type map_types[] = {
 	{ "stack", BPF_MAP_TYPE_STACK, MAP_LOOKS_UP | MAP_UPDATES | MAP_POPS, MAP_KEY_NONE, 0, "look at the next value without a key, and pop values to take them out" },
 	{ "sk_storage", BPF_MAP_TYPE_SK_STORAGE, MAP_ITERATES, MAP_KEY_SOCKET, 0, "one socket is found only by its owner's descriptor: dump the map" },
 	{ "devmap_hash", BPF_MAP_TYPE_DEVMAP_HASH, READS | WRITES, 0, MAP_VALUE_TARGET, NULL },
-	{ "struct_ops", BPF_MAP_TYPE_STRUCT_OPS, READS, 0, 0, "it is attached as a whole" },
+	{ "struct_ops", BPF_MAP_TYPE_STRUCT_OPS, READS | MAP_INDEXED, 0, 0, "it is attached as a whole" },
 	{ "ringbuf", BPF_MAP_TYPE_RINGBUF, MAP_EVENTS, MAP_KEY_NONE, 0, "stream its events" },
 	{ "inode_storage", BPF_MAP_TYPE_INODE_STORAGE, 0, MAP_KEY_FILE, 0, "no iterator walks over inodes: let the program keep a hash beside it" },
 	{ "task_storage", BPF_MAP_TYPE_TASK_STORAGE, MAP_LOOKS_UP | WRITES | MAP_ITERATES, MAP_KEY_TASK, 0, NULL },

@@ -1,3 +1,4 @@
+#include <linux/bpf.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 
 #include "base/error.h"
 #include "bundle/format.h"
+#include "bundle/map-type.h"
 #include "proto/arena.h"
 
 #define P(type) BPFLEET__V1__##type
@@ -445,6 +447,21 @@ static void a_message_that_blows_up_is_refused_within_the_arena(void **state)
 	assert_int_equal(parse_code(grown, n), ERROR_BUNDLE_MALFORMED);
 }
 
+static void every_type_of_the_kernels_header_has_a_row(void **state)
+{
+	(void)state;
+	for (uint32_t number = 1; number < __MAX_BPF_MAP_TYPE; number++) {
+		const struct map_type *type = map_type_of(number);
+
+		if (type->number != number)
+			fail_msg("map type %u has no row in bundle/map-type.c", number);
+		assert_ptr_equal(map_type_find(type->name), type);
+		/* What cannot be done is said what to do instead. */
+		assert_true(type->instead != NULL || (type->flags & MAP_LOOKS_UP));
+	}
+	assert_int_equal(n_map_types, __MAX_BPF_MAP_TYPE - 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -456,6 +473,7 @@ int main(void)
 		cmocka_unit_test(parameters_are_checked),
 		cmocka_unit_test(headers_of_other_things_are_refused),
 		cmocka_unit_test(unknown_fields_and_enum_values_are_refused),
+		cmocka_unit_test(every_type_of_the_kernels_header_has_a_row),
 		cmocka_unit_test(a_second_spelling_of_the_same_message_is_refused),
 		cmocka_unit_test(a_message_that_blows_up_is_refused_within_the_arena),
 	};

@@ -1,6 +1,7 @@
 #include "decode/types.h"
 
 #include <errno.h>
+#include <linux/bpf.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,7 +160,10 @@ int decoder_new_for_map(const Bpfleet__V1__Map *map, const uint8_t *btf, size_t 
 		.btf = btf,
 		.n_btf = n_btf,
 		.key_type_id = map->key_type_id,
-		.value_type_id = map->value_type_id,
+		/* The kernel wraps the struct that the object declares in one of its own. */
+		.value_type_id = type != NULL && type->number == BPF_MAP_TYPE_STRUCT_OPS
+					 ? 0
+					 : map->value_type_id,
 		.event_type_id = map->event_type_id,
 		.event_tag = map->event_tag,
 		.event_variants = map->event_variants,

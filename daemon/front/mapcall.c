@@ -398,6 +398,9 @@ static int lookup_serve(struct read *read, struct grant *grant, struct error *er
 	Bpfleet__V1__MapEntry *entries;
 	int r;
 
+	/* Which says why not, before keys are looked at that may have no form. */
+	if ((grant->shape.kind->flags & MAP_LOOKS_UP) == 0)
+		return mapread_lookup(&grant->shape, NULL, NULL, err);
 	/* What comes out of a queue or stack next. */
 	if (n == 0 && (grant->shape.kind->flags & MAP_POPS))
 		n = 1;
