@@ -23,6 +23,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "daemon/core/kernel/test-fixture.h"
 
 /* An address of the loopback in a family, or a name of no file. */
 union address {
@@ -366,6 +367,37 @@ static void prepare_reuseport(void)
 	assert_int_equal(bind(far_fd, &address.any, size), 0);
 }
 
+/* A pair of netkit devices, where the kernel has them: kit0, and nk0 as its peer. */
+static void prepare_kit(void)
+{
+	place_command("ip link add kit0 type netkit 2>/dev/null || exit 0; printf '%%s\\n' "
+		      "'addr add 10.78.0.1/24 dev kit0' 'addr add 10.79.0.1/24 dev nk0' "
+		      "'link set kit0 up' 'link set nk0 up' | ip -batch -");
+}
+
+static void send_to(uint32_t host, unsigned int n)
+{
+	const struct sockaddr_in to = { .sin_family = AF_INET,
+					.sin_port = htons(7777),
+					.sin_addr.s_addr = htonl(host) };
+	const int fd = make_socket(AF_INET);
+
+	for (unsigned int i = 0; i < n; i++)
+		assert_int_equal(sendto(fd, "x", 1, 0, (const struct sockaddr *)&to, sizeof(to)),
+				 1);
+	(void)close(fd);
+}
+
+static void sends_from_primary(unsigned int n)
+{
+	send_to(0x0a4e0002, n);
+}
+
+static void sends_from_peer(unsigned int n)
+{
+	send_to(0x0a4f0002, n);
+}
+
 #define NET_CASE(label, function, text, kernels, event, setup)                           \
 	{                                                                                \
 		.name = label, .object = "net", .program = "on_" function, .hook = text, \
@@ -434,6 +466,10 @@ static const struct hook_case cases[] = {
 		 prepare_handed),
 	NET_CASE("sk_reuseport:udp", "sk_reuseport", "sk_reuseport:udp", ON_ALL, sends_4,
 		 prepare_reuseport),
+	NET_CASE("netkit:primary", "netkit", "netkit:kit0:primary", ON_6_12 | ON_7,
+		 sends_from_primary, prepare_kit),
+	NET_CASE("netkit:peer", "netkit", "netkit:kit0:peer", ON_6_12 | ON_7, sends_from_peer,
+		 prepare_kit),
 };
 
 const struct hook_cases cases_net = { cases, ARRAY_SIZE(cases) };

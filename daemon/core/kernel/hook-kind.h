@@ -9,6 +9,7 @@
 #include "daemon/core/kernel/hooks.h"
 
 #define HOOK_AS_IS (-1)
+#define HOOK_WHY_SIZE sizeof(((struct kernel_support *)NULL)->detail)
 
 struct hook_ops {
 	uint32_t link_type; /* enum bpf_link_type */
@@ -81,6 +82,11 @@ void hook_compare_type(const struct kernel_attach *attach, uint32_t shown,
 /* After EINVAL of an attach: has the kernel no such place, or is the program made for another? */
 int hook_raise_invalid(const struct kernel_attach *attach, enum bpf_prog_type type,
 		       struct error *err);
+/* The Linux that brought a type; NULL: the oldest that is supported has it. */
+const char *hook_type_since(enum bpf_attach_type type);
+/* Whether the kernel loads no program for a type; then ret_why says what it lacks. */
+bool hook_type_is_missing(enum bpf_prog_type program, enum bpf_attach_type type,
+			  char ret_why[static HOOK_WHY_SIZE]);
 /* probe() of a kind: tries to load one for each of its types. */
 void hook_probe_types(enum bpf_prog_type program, struct kernel_support *ret);
 
@@ -149,6 +155,9 @@ const struct rtattr *netdev_attribute(const struct nlmsghdr *message, unsigned s
 const struct rtattr *netdev_nested_attribute(const struct rtattr *within, unsigned short type);
 /* Id of the XDP program that an interface runs, 0: none, or the kernel does not tell. */
 uint32_t netdev_xdp_program(uint32_t ifindex);
+/* Index of the interface that the kernel shows for a hook on one: of netkit's peer side, the
+ * peer's; 0: unknown. */
+uint32_t netdev_place(const struct hook *hook, uint32_t ifindex);
 /* compare() for a link on an interface: ifindex as the kernel shows it. */
 int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
 			struct kernel_link_view *view, struct error *err);

@@ -32,7 +32,8 @@ static int attach_tcx(const struct kernel_attach *attach, int *ret_fd, struct er
 	r = hook_find_netdev(attach, &ifindex, err);
 	if (r < 0)
 		return r;
-	fd = order_link_create(attach, hook_attach_type(attach), (int)ifindex, ifindex);
+	fd = order_link_create(attach, hook_attach_type(attach), (int)ifindex,
+			       netdev_place(attach->hook, ifindex));
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;

@@ -1,5 +1,6 @@
 /* What the kernel calls the places that hooks name: a row for each kind and argument. */
 #include <bpf/libbpf.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,6 +50,19 @@ static const struct hook_type types[] = {
 	{ HOOK_SK_SKB, "stream_verdict", BPF_SK_SKB_STREAM_VERDICT, false },
 	{ HOOK_SK_SKB, "verdict", BPF_SK_SKB_VERDICT, false },
 	{ HOOK_SK_MSG, NULL, BPF_SK_MSG_VERDICT, false },
+};
+
+/* Types that the oldest kernel supported lacks, and the Linux that brought them. */
+static const struct {
+	enum bpf_attach_type type;
+	const char *since;
+} young[] = {
+	{ BPF_NETFILTER, "6.4" },
+	{ BPF_CGROUP_UNIX_CONNECT, "6.7" },
+	{ BPF_CGROUP_UNIX_SENDMSG, "6.7" },
+	{ BPF_CGROUP_UNIX_RECVMSG, "6.7" },
+	{ BPF_CGROUP_UNIX_GETPEERNAME, "6.7" },
+	{ BPF_CGROUP_UNIX_GETSOCKNAME, "6.7" },
 };
 
 const struct hook_type *hook_type_next(enum hook_kind kind, const struct hook_type *after)
@@ -105,6 +119,30 @@ int hook_raise_invalid(const struct kernel_attach *attach, enum bpf_prog_type ty
 			   text);
 }
 
+const char *hook_type_since(enum bpf_attach_type type)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(young); i++) {
+		if (young[i].type == type)
+			return young[i].since;
+	}
+	return NULL;
+}
+
+bool hook_type_is_missing(enum bpf_prog_type program, enum bpf_attach_type type,
+			  char ret_why[static HOOK_WHY_SIZE])
+{
+	_cleanup_close_ int fd = -1;
+	const int r = hook_try_load(program, type, 0, &fd);
+
+	if (r == -EINVAL && hook_type_since(type) != NULL)
+		(void)snprintf(ret_why, HOOK_WHY_SIZE, "%s programs (Linux %s) are missing",
+			       libbpf_bpf_attach_type_str(type), hook_type_since(type));
+	else if (r < 0)
+		(void)snprintf(ret_why, HOOK_WHY_SIZE, "loading one fails: %s",
+			       error_errno_name(-r));
+	return r < 0;
+}
+
 void hook_probe_types(enum bpf_prog_type program, struct kernel_support *ret)
 {
 	const struct hook_type *type = NULL;
@@ -115,7 +153,7 @@ void hook_probe_types(enum bpf_prog_type program, struct kernel_support *ret)
 	if (!hook_kind_from_name(ret->kind, &kind))
 		return;
 	while ((type = hook_type_next(kind, type)) != NULL) {
-		hook_probe_load(program, type->type, &one);
+		one.supported = !hook_type_is_missing(program, type->type, one.detail);
 		first = first.supported ? first : one;
 		if (!one.supported && type->argument != NULL)
 			(void)str_appendf(&missing, "%s%s", missing.len > 0 ? ", " : "without ",

@@ -324,6 +324,7 @@ int load_object(struct load *load, size_t i, size_t *ret_culprit, struct error *
 {
 	const char *object_name = load->manifest->objects[i]->name;
 	_cleanup_object_ struct bpf_object *object = NULL;
+	const char *program;
 	size_t culprit;
 	int r;
 
@@ -346,9 +347,8 @@ int load_object(struct load *load, size_t i, size_t *ret_culprit, struct error *
 	if (r < 0) {
 		culprit = find_culprit(load, object_name);
 		*ret_culprit = culprit;
-		return load_raise(
-			load, culprit != NO_PROGRAM ? load->object->programs[culprit].name : NULL,
-			-r, err);
+		program = culprit != NO_PROGRAM ? load->messages.program : "";
+		return load_raise(load, bpf_object__find_program_by_name(object, program), -r, err);
 	}
 	r = load_take_struct_ops(object, err);
 	if (r == 0)

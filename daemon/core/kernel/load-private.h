@@ -75,7 +75,8 @@ _must_check_ int load_take_struct_ops(const struct bpf_object *object, struct er
 _must_check_ int load_program_configure(const Bpfleet__V1__ProgramSpec *spec,
 					struct bpf_program *program, struct error *err);
 /* Raises what a failed load of a program, or of its object (program NULL), means. */
-int load_raise(const struct load *load, const char *program, int sys_errno, struct error *err);
+int load_raise(const struct load *load, const struct bpf_program *program, int sys_errno,
+	       struct error *err);
 
 /*
  * load-object.c: loads the wanted programs of object i and notes them and its maps in load->object.

@@ -191,26 +191,35 @@ static void add_log(const struct load *load)
 	(void)str_append_bytes(load->options->rejection_log, load->log + n - kept, kept);
 }
 
-int load_raise(const struct load *load, const char *program, int sys_errno, struct error *err)
+int load_raise(const struct load *load, const struct bpf_program *program, int sys_errno,
+	       struct error *err)
 {
 	const bool has_log = load->log[0] != '\0';
 	const enum error_code code = code_of(sys_errno, has_log, program != NULL);
-	char verdict[480] = "";
+	char verdict[480] = "", why[HOOK_WHY_SIZE];
+	enum bpf_attach_type type;
+	const char *name;
 	int r;
 
 	if (program == NULL)
 		return error_raise_errno(err, code, sys_errno, "the kernel refused an object (%s)",
 					 load->messages.text);
+	name = bpf_program__name(program);
+	type = bpf_program__expected_attach_type(program);
 	if (code == ERROR_VERIFIER_REJECTED)
 		load_log_verdict(load->log, verdict, sizeof(verdict));
 	if (verdict[0] != '\0')
 		r = error_raise_errno(err, code, sys_errno,
-				      "the kernel's verifier refused program '%s': %s", program,
+				      "the kernel's verifier refused program '%s': %s", name,
 				      verdict);
+	else if (code == ERROR_KERNEL_UNSUPPORTED && hook_type_since(type) != NULL &&
+		 hook_type_is_missing(bpf_program__type(program), type, why))
+		r = error_raise_errno(err, code, sys_errno, "the kernel refused program '%s': %s",
+				      name, why);
 	else
 		r = error_raise_errno(err, code, sys_errno, "the kernel refused program '%s' (%s)",
-				      program, load->messages.text);
-	error_detail(err, "program", "%s", program);
+				      name, load->messages.text);
+	error_detail(err, "program", "%s", name);
 	if (has_log)
 		add_log(load);
 	return r;

@@ -137,7 +137,8 @@ bool kernel_is_default_route(const struct nlmsghdr *message)
 	       route->rtm_table == RT_TABLE_MAIN && route->rtm_type == RTN_UNICAST;
 }
 
-uint32_t netdev_xdp_program(uint32_t ifindex)
+/* Finds one link by its index. */
+static bool find_link(uint32_t ifindex, struct answer *answer)
 {
 	const struct request request = {
 		.header = { .nlmsg_len = NLMSG_LENGTH(sizeof(request.link)),
@@ -145,20 +146,38 @@ uint32_t netdev_xdp_program(uint32_t ifindex)
 			    .nlmsg_flags = NLM_F_REQUEST },
 		.link = { .ifi_index = (int)ifindex },
 	};
-	const struct rtattr *xdp, *id;
-	struct answer answer;
-	uint32_t program_id;
 
-	if (exchange(&request, &answer) < 0)
-		return 0;
-	xdp = netdev_attribute(&answer.header, IFLA_XDP);
-	if (xdp == NULL)
-		return 0;
-	id = netdev_nested_attribute(xdp, IFLA_XDP_PROG_ID);
-	if (id == NULL || RTA_PAYLOAD(id) < sizeof(program_id))
-		return 0;
-	memcpy(&program_id, RTA_DATA(id), sizeof(program_id));
-	return program_id;
+	return exchange(&request, answer) == 0;
+}
+
+static uint32_t number_in(const struct rtattr *attribute)
+{
+	uint32_t ret = 0;
+
+	if (attribute != NULL && RTA_PAYLOAD(attribute) >= sizeof(ret))
+		memcpy(&ret, RTA_DATA(attribute), sizeof(ret));
+	return ret;
+}
+
+uint32_t netdev_xdp_program(uint32_t ifindex)
+{
+	const struct rtattr *xdp;
+	struct answer answer;
+
+	xdp = find_link(ifindex, &answer) ? netdev_attribute(&answer.header, IFLA_XDP) : NULL;
+	return xdp != NULL ? number_in(netdev_nested_attribute(xdp, IFLA_XDP_PROG_ID)) : 0;
+}
+
+uint32_t netdev_place(const struct hook *hook, uint32_t ifindex)
+{
+	const bool is_peer =
+		hook_kind(hook) == HOOK_NETKIT && strcmp(hook_argument(hook), "peer") == 0;
+	struct answer answer;
+
+	if (!is_peer || hook_netns(hook) != NULL)
+		return ifindex;
+	return find_link(ifindex, &answer) ? number_in(netdev_attribute(&answer.header, IFLA_LINK))
+					   : 0;
 }
 
 int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
@@ -188,7 +207,7 @@ int hook_compare_netdev(const struct kernel_attach *attach, uint32_t ifindex,
 		hook_differs(view, KERNEL_LINK_DRIFTED,
 			     "interface %u, where it is attached, is not called %s any more",
 			     ifindex, name);
-	else if (now != ifindex)
+	else if (netdev_place(attach->hook, now) != ifindex)
 		hook_differs(view, KERNEL_LINK_DRIFTED,
 			     "it is attached to interface %u, and %s is %u now", ifindex, name,
 			     now);

@@ -59,6 +59,18 @@ int on_sk_lookup(struct bpf_sk_lookup *ctx)
 	return SK_PASS;
 }
 
+/* Of a netkit device in its default mode, packets begin with the IP header. */
+SEC("tc")
+int on_netkit(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data;
+
+	if (is_watched_packet(data, (void *)(long)skb->data_end) ||
+	    is_watched_packet(data + 14, (void *)(long)skb->data_end))
+		count();
+	return -1;
+}
+
 SEC("flow_dissector")
 int on_flow_dissector(struct __sk_buff *skb)
 {
