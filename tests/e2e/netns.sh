@@ -11,6 +11,7 @@ make_blue() {
 	ip link add blue0 type veth peer name eth0 netns "$blue"
 	ip addr add 10.8.0.1/24 dev blue0
 	ip link set blue0 up
+	inside ip link set lo up
 	inside ip addr add 10.8.0.2/24 dev eth0
 	inside ip link set eth0 up
 }
@@ -42,6 +43,18 @@ looks_up() {
 		sleep 0.02
 	done 2>/dev/null
 	return 1
+}
+# A frame that a process sends by itself is taken to pieces, to find out what it holds.
+dissects() { # COMMAND...: where the frames are sent
+	local before
+	before=$(count_of 4)
+	"$@" python3 -c '
+import socket
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("lo", 0x800))
+for i in range(20):
+    s.send(bytes(12) + b"\x08\x00\x45" + bytes(45))' || return 1
+	[ "$(count_of 4)" -ge $((before + 20)) ] || { echo "$before, then $(count_of 4)"; return 1; }
 }
 link_on() { cli list links -i n --output json | jq -r --arg hook "$1" '.links[] | select(.hookText | startswith($hook)) | .name'; }
 state_of() { cli list links -i n --output json | jq -r --arg hook "$1" '.links[] | select(.hookText | startswith($hook)) | .state'; }
@@ -91,6 +104,8 @@ expect "and sees the packets there" sees 1 10.9.0.2
 expect "and not those of the first" sees_not 1 10.8.0.2
 expect "sk_lookup is attached there" cli attach n on_sk_lookup "sk_lookup:$blue"
 expect "and looks sockets up" looks_up
+expect "flow_dissector is attached there" cli attach n on_flow_dissector "flow_dissector:$blue"
+expect "and takes packets there to pieces" dissects inside
 if cli status --output json | jq -e 'any(.hooks[]; .kind == "netfilter" and .supported)' >/dev/null; then
 	expect "netfilter is attached there" cli attach n on_netfilter "netfilter:ipv4:input,netns=$blue"
 	expect "and sees the packets there" sees 3 10.8.0.2
@@ -135,6 +150,7 @@ expect "core comes back" node_wait
 expect "the links are attached as before" wait_state xdp: ATTACHED
 expect "that by a process, too" wait_state tc: ATTACHED
 expect "that of the namespace itself, too" wait_state sk_lookup: ATTACHED
+expect "flow_dissector still takes packets to pieces" dissects inside
 expect "XDP still sees packets" sees 0 10.8.0.2
 expect "so does tc" sees 1 10.9.0.2
 expect "nothing drifted" sh -c "! '$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' list links | grep -i drifted"

@@ -11,6 +11,7 @@ enum hook {
 	tc,
 	sk_lookup,
 	netfilter,
+	flow_dissector,
 	n_hooks,
 };
 
@@ -63,6 +64,13 @@ int on_netfilter(void *ctx)
 {
 	count(netfilter);
 	return NF_ACCEPT;
+}
+
+SEC("flow_dissector")
+int on_flow_dissector(struct __sk_buff *skb)
+{
+	count(flow_dissector);
+	return BPF_OK;
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";
