@@ -1,33 +1,12 @@
 #!/usr/bin/env bash
 # Replace, Rollback, Commit: no packet unseen under a flood, refusals that change nothing, the way back, the soak time.
 # In CI 60 Replaces for each hook; BPFLEET_FULL=1: 1,000, under at least 1,000,000 packets.
-. "$(dirname "$0")/node.sh"
+. "$(dirname "$0")/replace/flood.sh"
 
 n=60 packets=200000
 [ -z "${BPFLEET_FULL:-}" ] || { n=1000 packets=1000000; }
 
-node_prepare
-node_start
-peer_make
-node_cgroup
-# Neighbours that need not ask, so that only the flood is on the wire.
-address() { ip -j link show "$1" | jq -r '.[0].address'; }
-ip neigh replace 10.9.0.2 lladdr "$(in_peer ip -j link show veth1 | jq -r '.[0].address')" dev veth0
-in_peer ip neigh replace 10.9.0.1 lladdr "$(address veth0)" dev veth1
-
-flood_bundle() { # VERSION [sed script on the source tree's yaml]
-	sed "s/^version: .*/version: $1/" "$NODE_ROOT/tests/e2e/replace/bundle.yaml" >"$WORK/flood.yaml"
-	cli bundle build "$WORK/flood.yaml" --object-dir "$NODE_BUILD/tests/e2e" --out "$WORK/flood-$1.bpfb" >/dev/null
-	cli bundle sign -s "$WORK/keys/release.key" "$WORK/flood-$1.bpfb" >/dev/null
-	cli push "$WORK/flood-$1.bpfb" >/dev/null
-}
-flood_bundle 1.0.0
-id=$(cli --output json load flood --label web | jq -r .instance.name)
-state() { cli --output json list instances | jq -r '.instances[] | select(.label == "web") | .state'; }
-
-run_flood() { # PROGRAM HOOK replace|reattach N PACKETS
-	in_peer "$NODE_BUILD/tests/e2e/flood" "$WORK/run/bpfleet.sock" "$id" "$1" "$2" "$3" "$4" "$5" veth1
-}
+flood_node
 exact() { run_flood "$1" "$2" replace $n $packets; }
 # The control: the same with a gap must lose packets.
 loses() { ! run_flood "$1" "$2" reattach 10 20000 && grep -q '^sent' "$WORK/expect.out"; }
@@ -38,11 +17,6 @@ in_cgroup() { # Runs "$@" as a member of the test's cgroup.
 cgroup_hook="cgroup_skb:${NODE_CGROUP#"$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)"}:egress"
 cgroup_exact() { in_cgroup count_cgroup "$cgroup_hook" replace $n $packets; }
 cgroup_loses() { ! in_cgroup count_cgroup "$cgroup_hook" reattach 50 20000 && grep -q '^sent' "$WORK/expect.out"; }
-told() { # WHAT COMMAND...: and shows what it counted
-	expect "$@"
-	sed 's/^/     | /' "$WORK/expect.out"
-}
-
 told "xdp: $n Replaces under a flood, every packet counted once" exact count_xdp xdp:veth0,mode=generic
 told "xdp: detach and attach loses some" loses count_xdp xdp:veth0,mode=generic
 told "tc: $n Replaces under a flood, every packet counted once" exact count_tc tc:veth0:ingress

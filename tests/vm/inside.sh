@@ -7,6 +7,8 @@
 #   matrix-core   the last of these alone
 #   kernel   the tests of daemon/core/kernel, as root and in core's sandbox
 #   node     a whole node: daemon, push, load, attach, dump, kill -9, detach
+#   netns    programs in other network namespaces
+#   replace N PACKETS   XDP in native mode, replaced N times under a flood of so many packets
 #
 # Prints "exit NAME CODE" for each, and at the end "inside ended"; fails if one failed or was skipped.
 set -u
@@ -44,14 +46,18 @@ finish() {
 
 # To install a build cmake writes into its folder: the command sees a copy of it that takes writes.
 writable() {
-	mkdir "$work/above" "$work/scratch"
+	local own
+	own=$(mktemp -d "$work/overlay.XXXXXX")
+	mkdir "$own/above" "$own/scratch"
 	# shellcheck disable=SC2016
 	unshare --mount sh -c 'mount -t overlay -o "lowerdir=$0,upperdir=$1/above,workdir=$1/scratch" overlay "$0" && shift && exec "$@"' \
-		"$build" "$work" "$@"
+		"$build" "$own" "$@"
 }
 
 echo "guest $(uname -r), perf_event_paranoid $(cat /proc/sys/kernel/perf_event_paranoid)"
-for part in "$@"; do
+while [ $# -gt 0 ]; do
+	part=$1
+	shift
 	case $part in
 	matrix)
 		for role in root caps core; do
@@ -67,6 +73,11 @@ for part in "$@"; do
 		done
 		;;
 	node) BPFLEET_BUILD=$build start node writable bash tests/vm/node.sh ;;
+	netns) BPFLEET_BUILD=$build start netns writable bash tests/e2e/netns.sh ;;
+	replace)
+		BPFLEET_BUILD=$build start replace writable bash tests/vm/replace.sh "$1" "$2"
+		shift 2
+		;;
 	*) echo "no part '$part'" && failed=1 ;;
 	esac
 done

@@ -167,7 +167,7 @@ static unsigned long long slot_count(struct node *node, const char *instance, ui
 
 int main(int argc, char **argv)
 {
-	unsigned long long sent, lost, counts[2], before[2];
+	unsigned long long sent, lost, total, counts[2] = { 0 }, before[2];
 	unsigned int n, minimum;
 	struct sender sender = { 0 };
 	struct error error = { 0 };
@@ -208,12 +208,15 @@ int main(int argc, char **argv)
 	}
 	atomic_store(&sender.stop, true);
 	(void)pthread_join(thread, NULL);
-	/* What is still in a queue on its way. */
-	(void)usleep(200000);
 	sent = atomic_load(&sender.sent);
+	/* What is still in a queue on its way: until none comes any more. */
+	do {
+		total = counts[0] + counts[1];
+		(void)usleep(200000);
+		for (unsigned int i = 0; i < 2; i++)
+			counts[i] = slot_count(node, argv[2], i) - before[i];
+	} while (counts[0] + counts[1] != total);
 	lost = dropped(argv[8]) - lost;
-	for (unsigned int i = 0; i < 2; i++)
-		counts[i] = slot_count(node, argv[2], i) - before[i];
 	printf("sent %llu - %llu dropped before the hook, counted %llu + %llu = %llu in %llu ms\n",
 	       sent, lost, counts[0], counts[1], counts[0] + counts[1],
 	       (unsigned long long)((clock_monotonic_ns() - begun) / NS_PER_MS));
