@@ -42,9 +42,11 @@ static int choose(struct kernel_map_chooser *chooser, const Bpfleet__V1__MapSpec
 	if (verdict == KERNEL_MAP_REFUSE)
 		return error_raise(
 			err, ERROR_REPLACE_REFUSED,
-			"map '%s' cannot be kept: %.600s; let its manifest say `upgrade: "
-			"migrate` or `reset`, or reset it in this call",
-			spec->name, map->plan->difference);
+			"map '%s' cannot be %s: %.600s; let its manifest say `upgrade: %s`, or "
+			"reset it in this call",
+			spec->name, kernel_map_wants_migration(spec) ? "converted" : "kept",
+			map->plan->difference,
+			kernel_map_wants_migration(spec) ? "reset" : "migrate` or `reset");
 	if (verdict == KERNEL_MAP_KEEP) {
 		map->outcome = BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_KEPT;
 		ret->fd = map->fd;
@@ -245,15 +247,18 @@ int replace_maps_finish(struct replace_maps *maps, struct kernel_object *object,
 
 /* ---- the outcome */
 
+bool replace_map_is_held(const char *name, uint32_t access)
+{
+	return access != BPFLEET__V1__ACCESS__ACCESS_PRIVATE || strncmp(name, ".rodata", 7) != 0;
+}
+
 bool replace_maps_changed(const struct replace_maps *maps)
 {
 	for (size_t i = 0; i < maps->n_maps; i++) {
 		const struct replace_map *map = &maps->maps[i];
 
-		/* Constants that nobody reads are new in every version. */
 		if (map->outcome != BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_KEPT &&
-		    (map->spec->access != BPFLEET__V1__ACCESS__ACCESS_PRIVATE ||
-		     strncmp(map->spec->name, ".rodata", 7) != 0))
+		    replace_map_is_held(map->spec->name, map->spec->access))
 			return true;
 	}
 	return false;

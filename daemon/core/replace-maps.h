@@ -56,6 +56,9 @@ _must_check_ int replace_maps_begin(struct replace_maps *maps, const struct kern
 _must_check_ int replace_maps_finish(struct replace_maps *maps, struct kernel_object *object,
 				     struct error *err);
 
+/* Whether front may hold a map: not constants that nobody reads, which each version has for itself.
+ */
+bool replace_map_is_held(const char *name, uint32_t access);
 /* Whether some map of the old version that front may hold is not in the new one as it was. */
 bool replace_maps_changed(const struct replace_maps *maps);
 /* Parts the maps that are not shared, and converts durable entries, between the switch and the

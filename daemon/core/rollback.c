@@ -13,6 +13,7 @@
 #include "daemon/core/links.h"
 #include "daemon/core/methods.h"
 #include "daemon/core/reconcile-private.h"
+#include "daemon/core/replace-maps.h"
 #include "daemon/core/replace.h"
 #include "daemon/core/session.h"
 #include "daemon/core/step.h"
@@ -57,6 +58,7 @@ struct ending {
 	const ProtobufCMessage *response; /* committed; goes out when the pins have followed */
 	struct store_instance *before;
 	struct version_switch version;
+	bool maps_change; /* front may hold one that the version before has not */
 	uint64_t op;
 	int r;
 	struct error err;
@@ -384,7 +386,8 @@ static void rollback_done(struct job *job)
 		jobs_submit(core->jobs, &TAKE_PTR(ending)->job);
 		return;
 	}
-	core_notice_ended_instance(core, ending->before->id);
+	if (ending->maps_change)
+		core_notice_ended_instance(core, ending->before->id);
 	sweep(TAKE_PTR(ending), keep, &response->base);
 }
 
@@ -417,6 +420,23 @@ static int ordinals(void *arg, const struct store_link *row, const struct hook *
 			   row->program, row->hook, row->id);
 }
 
+static int compare_maps(struct ending *ending, const struct kept *kept, struct error *err)
+{
+	_cleanup_free_ struct store_map *now = NULL;
+	size_t n = 0;
+	int r = store_map_list(ending->core->store, ending->before->id, NULL, ROWS_MAX, &now, &n,
+			       err);
+
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		bool same = !replace_map_is_held(now[i].name, now[i].access);
+
+		for (size_t k = 0; k < kept->n_maps; k++)
+			same |= kept->maps[k].kernel_id == now[i].kernel_id;
+		ending->maps_change |= !same;
+	}
+	return r;
+}
+
 static int plan_rollback(struct ending *ending, struct error *err)
 {
 	struct kept kept = { 0 };
@@ -431,6 +451,8 @@ static int plan_rollback(struct ending *ending, struct error *err)
 	if (r >= 0)
 		r = store_previous_map_list(ending->core->store, id, ROWS_MAX, &kept.maps,
 					    &kept.n_maps, err);
+	if (r >= 0)
+		r = compare_maps(ending, &kept, err);
 	if (r >= 0)
 		r = version_switch_init(ending->core, id, ordinals, &kept, &ending->version, err);
 	free(kept.programs);

@@ -94,7 +94,7 @@ expect "durable entries went along, by the names of their members" is "$(setting
 # ---- what cannot be converted
 running() { cli --output json list instances | jq -r '.instances[0] | .state, .bundle'; }
 was=$(running)
-expect "a change that loses numbers is refused, and the difference is told" refused "cannot be kept" cli replace counter flows@1.2.0
+expect "a change that loses numbers is refused, and the difference is told" refused "cannot be converted" cli replace counter flows@1.2.0
 sed 's/^/     | /' "$WORK/refused.out"
 expect "the version that ran still runs" is "$(running)" "$was"
 flood_start

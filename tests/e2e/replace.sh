@@ -154,6 +154,8 @@ heard() { # COMMAND: runs it until the subscriber has seen it
 expect "events are streamed" heard before-replace
 cli replace watch exec_watch >/dev/null
 expect "they go on in the same stream after a Replace" heard after-replace
+cli rollback watch >/dev/null
+expect "and after a Rollback" heard after-rollback
 kill -INT "$events_pid"
 wait "$events_pid" || true
 cli unload watch >/dev/null

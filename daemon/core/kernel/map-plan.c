@@ -32,6 +32,13 @@ static bool is_always_fresh(const Bpfleet__V1__MapSpec *spec)
 	       strcmp(spec->name, ".ksyms") == 0;
 }
 
+bool kernel_map_wants_migration(const Bpfleet__V1__MapSpec *spec)
+{
+	if (spec->upgrade == BPFLEET__V1__UPGRADE__UPGRADE_UNSPECIFIED)
+		return strncmp(spec->name, ".data", 5) == 0 || strncmp(spec->name, ".bss", 4) == 0;
+	return spec->upgrade == BPFLEET__V1__UPGRADE__UPGRADE_MIGRATE;
+}
+
 static bool are_inner_equal(const Bpfleet__V1__InnerMapSpec *a, const Bpfleet__V1__InnerMapSpec *b)
 {
 	if (a == NULL || b == NULL)
@@ -108,7 +115,7 @@ static bool take(char **to, struct str *from)
 /* What was compared becomes the verdict. */
 static bool decide(struct kernel_map_plan *plan, struct map_comparison *comparison)
 {
-	const bool migrate = comparison->spec->upgrade == BPFLEET__V1__UPGRADE__UPGRADE_MIGRATE;
+	const bool migrate = kernel_map_wants_migration(comparison->spec);
 
 	if (comparison->differences.len == 0) {
 		plan->verdict = KERNEL_MAP_KEEP;

@@ -57,6 +57,10 @@ struct kernel_map_plan {
 	uint32_t new_value_size;
 };
 
+/* Whether a map that differs is to be converted: as its manifest says, and where it says nothing,
+ * variables are. */
+bool kernel_map_wants_migration(const Bpfleet__V1__MapSpec *spec);
+
 /*
  * Compares a map of the old version with that of the same name in the new one. The new manifest
  * says what is wished (upgrade, merge). Returns a new plan, freed with kernel_map_plan_free(). That

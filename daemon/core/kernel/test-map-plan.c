@@ -571,6 +571,29 @@ static void global_variables_are_converted_by_name(void **state)
 	kernel_map_plan_free(plan);
 }
 
+static void variables_are_converted_where_the_manifest_says_nothing(void **state)
+{
+	static const char *const names[] = { ".bss", ".data", ".data.hot", "counters" };
+	struct side old, new;
+	struct kernel_map_plan *plan;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		side_init(&old, plan_btf, ".bss");
+		side_init(&new, next_btf, ".bss");
+		old.spec.type = new.spec.type = (char *)"array";
+		old.spec.name = new.spec.name = (char *)(uintptr_t)names[i];
+		plan = plan_of(&old, &new);
+		assert_int_equal(plan->verdict,
+				 names[i][0] == '.' ? KERNEL_MAP_MIGRATE : KERNEL_MAP_REFUSE);
+		kernel_map_plan_free(plan);
+		new.spec.upgrade = BPFLEET__V1__UPGRADE__UPGRADE_KEEP;
+		plan = plan_of(&old, &new);
+		assert_int_equal(plan->verdict, KERNEL_MAP_REFUSE);
+		kernel_map_plan_free(plan);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -592,6 +615,7 @@ int main(void)
 		cmocka_unit_test(without_types_sizes_decide),
 		cmocka_unit_test(rules_go_to_the_members_they_name),
 		cmocka_unit_test(global_variables_are_converted_by_name),
+		cmocka_unit_test(variables_are_converted_where_the_manifest_says_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
