@@ -40,7 +40,7 @@ int member_find(const struct decoder *decoder, const char *path, struct member *
 	const char *rest = path;
 	struct member member = { .decoder = decoder, .part = plan_part_of_path(path, &rest) };
 
-	if (member.part == DECODER_N_PARTS)
+	if (member.part != DECODER_KEY && member.part != DECODER_VALUE)
 		return error_raise(err, ERROR_MANIFEST_MISMATCH,
 				   "'%.255s' starts with neither key nor value", path);
 	member.node = decoder_root(decoder, member.part);

@@ -120,6 +120,9 @@ _must_check_ int plan_finish(struct plan *plan, struct error *err);
 enum decoder_part plan_part_of_path(const char *path, const char **ret_rest);
 extern const char *const plan_part_names[DECODER_N_PARTS];
 
+/* The plan of the key or of the value, as long as the decoder lives. */
+const struct node *decoder_root(const struct decoder *decoder, enum decoder_part part);
+
 /*
  * What a decoder's records can be: one type, or the variants in the manifest's order. The type of a
  * record (SIZE_MAX: none that is known), and its plan (of a type that is not known: NODE_OPAQUE),

@@ -179,6 +179,11 @@ int decoder_new_for_map(const Bpfleet__V1__Map *map, const uint8_t *btf, size_t 
 	return decoder_new(&options, ret, err);
 }
 
+const struct node *decoder_root(const struct decoder *d, enum decoder_part part)
+{
+	return &d->plans[part].root;
+}
+
 size_t decoder_n_event_types(const struct decoder *d)
 {
 	return d->variants.n > 0 ? d->variants.n : 1;
