@@ -225,7 +225,7 @@ struct bpfleet_program {
 	uint32_t verified_insns;
 	/* Why an optional program was left out; "": it is loaded. */
 	const char *skipped_reason;
-	/* Only after bpfleet_load() with validate_only. */
+	/* Its end, of a program that was refused; only after bpfleet_load() with validate_only. */
 	const char *verifier_log;
 	/* Hooks the manifest allows. */
 	const char *const *hooks;

@@ -10,6 +10,7 @@
 #include "client/exit.h"
 #include "client/interrupt.h"
 #include "client/node.h"
+#include "client/trial.h"
 #include "decode/json.h"
 #include "proto/arena.h"
 #include "rpc/client.h"
@@ -97,7 +98,7 @@ static void append_error_json(struct str *s, const struct error *err, int exit_c
 
 static void append_error_text(const struct cli *cli, struct str *s, const struct error *err)
 {
-	const char *hint = hint_of(cli, err);
+	const char *hint = hint_of(cli, err), *advice = trial_advice(err);
 
 	(void)str_append(s, "bpfleet: error: ");
 	(void)str_append_escaped(s, err->message, SIZE_MAX);
@@ -110,14 +111,22 @@ static void append_error_text(const struct cli *cli, struct str *s, const struct
 			(void)str_append(s, "  hint: `bpfleet help` lists the commands\n");
 		return;
 	}
+	if (err->code == ERROR_VERIFIER_REJECTED)
+		trial_append_source(s, err);
 	(void)str_appendf(s, "  reason: %s\n", error_info(err->code)->reason);
 	for (size_t i = 0; i < err->n_details; i++) {
+		if (err->code == ERROR_VERIFIER_REJECTED &&
+		    strcmp(err->details[i].key, "program") != 0 &&
+		    strcmp(err->details[i].key, "object") != 0)
+			continue;
 		(void)str_append(s, "  ");
 		(void)str_append_escaped(s, err->details[i].key, SIZE_MAX);
 		(void)str_append(s, ": ");
 		(void)str_append_escaped(s, err->details[i].value, SIZE_MAX);
 		(void)str_append(s, "\n");
 	}
+	if (advice != NULL)
+		(void)str_appendf(s, "  hint: %s\n", advice);
 	if (hint != NULL)
 		(void)str_appendf(s, "  hint: %s\n", hint);
 }

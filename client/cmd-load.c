@@ -2,18 +2,8 @@
 #include "client/cli.h"
 #include "client/commands.h"
 #include "client/loading.h"
+#include "client/trial.h"
 #include "proto/arena.h"
-
-/* What a validation found is an answer, and its exit code that of the refusal. */
-static int refusal(const Bpfleet__V1__LoadResponse *response, struct error *err)
-{
-	enum error_code code = error_code_from_reason(response->refused_reason);
-
-	if (response->refused_reason[0] == '\0')
-		return 0;
-	return error_raise(err, code == ERROR_NONE ? ERROR_INTERNAL : code, "%s",
-			   response->refused_message);
-}
 
 int cmd_load(struct cli *cli, struct error *err)
 {
@@ -31,7 +21,11 @@ int cmd_load(struct cli *cli, struct error *err)
 		r = loading_print(cli, response, err);
 	if (r < 0)
 		return r;
+	/* What a validation found is an answer, and its exit code that of the refusal. */
 	if (validate_only)
-		return refusal(response, err);
+		return response->refused_reason[0] == '\0'
+			       ? 0
+			       : trial_refuse(response->refused_reason, response->refused_message,
+					      response->rejection, err);
 	return loading_is_lease(cli) ? lease_hold(cli, response, err) : 0;
 }

@@ -7,6 +7,7 @@
 #include "client/node.h"
 #include "client/ref.h"
 #include "client/sheet.h"
+#include "client/trial.h"
 #include "proto/arena.h"
 
 static const char *outcome_text(Bpfleet__V1__MapOutcome outcome)
@@ -116,14 +117,19 @@ int cmd_replace(struct cli *cli, struct error *err)
 		r = say(cli, " runs ", response->instance, "; kept for rollback: ", err);
 		if (r == 0)
 			r = print_maps(cli, response, err);
-	} else if (response->refused_reason[0] == '\0') {
-		cli_say(cli, "valid: it would be replaced; nothing has changed");
-		r = print_maps(cli, response, err);
+	} else {
+		cli_say(cli, "%s: it would %s; nothing has changed",
+			response->refused_reason[0] == '\0' ? "valid" : "not valid",
+			response->refused_reason[0] == '\0' ? "be replaced" : "be refused");
+		r = trial_print(cli, response->programs, response->n_programs,
+				response->memory_bytes, err);
+		if (r == 0 && response->refused_reason[0] == '\0')
+			r = print_maps(cli, response, err);
 	}
 	if (r < 0 || response->refused_reason[0] == '\0')
 		return r;
-	return error_raise(err, error_code_from_reason(response->refused_reason), "%s",
-			   response->refused_message);
+	return trial_refuse(response->refused_reason, response->refused_message,
+			    response->rejection, err);
 }
 
 int cmd_rollback(struct cli *cli, struct error *err)

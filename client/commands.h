@@ -15,6 +15,7 @@ int cmd_bundle_inspect(struct cli *cli, struct error *err);
 int cmd_bundle_sign(struct cli *cli, struct error *err);
 int cmd_bundle_verify(struct cli *cli, struct error *err);
 int cmd_call(struct cli *cli, struct error *err);
+int cmd_program_show(struct cli *cli, struct error *err);
 int cmd_complete(struct cli *cli, struct error *err);
 int cmd_completion(struct cli *cli, struct error *err);
 int cmd_detach(struct cli *cli, struct error *err);

@@ -11,6 +11,7 @@
 #include "client/fd.h"
 #include "client/node.h"
 #include "client/rows.h"
+#include "client/trial.h"
 #include "proto/arena.h"
 
 static const char *const durabilities[] = { "persistent", "boot", "lease" };
@@ -117,37 +118,6 @@ int loading_call(struct cli *cli, const char *text, bool attach_defaults, struct
 	return 0;
 }
 
-/* The verifier's log of each program that has one, indented. */
-static int print_logs(const struct cli *cli, const Bpfleet__V1__LoadResponse *response,
-		      struct error *err)
-{
-	_cleanup_(str_done) struct str s = { 0 };
-
-	for (size_t i = 0; i < response->n_programs; i++) {
-		const Bpfleet__V1__Program *program = response->programs[i];
-		const char *line = program->verifier_log;
-
-		if (line[0] == '\0')
-			continue;
-		(void)str_append(&s, "verifier log of ");
-		(void)str_append_escaped(&s, program->name, SIZE_MAX);
-		(void)str_append(&s, ":\n");
-		while (*line != '\0') {
-			size_t n = strcspn(line, "\n");
-
-			(void)str_append(&s, "    ");
-			(void)str_append_escaped(&s, line, n);
-			(void)str_append(&s, "\n");
-			line += n + (line[n] == '\n');
-		}
-	}
-	if (s.len == 0 && !s.failed)
-		return 0;
-	if (!s.failed)
-		s.data[--s.len] = '\0';
-	return cli_print_str(cli, &s, err);
-}
-
 static int print_programs(const struct cli *cli, const Bpfleet__V1__LoadResponse *response,
 			  struct error *err)
 {
@@ -202,11 +172,12 @@ int loading_print(const struct cli *cli, const Bpfleet__V1__LoadResponse *respon
 					 : "not valid: a load would be refused; nothing was kept");
 	}
 	r = cli_print_str(cli, &s, err);
+	if (r == 0 && instance == NULL)
+		return trial_print(cli, response->programs, response->n_programs,
+				   response->memory_bytes, err);
 	if (r == 0)
 		r = print_programs(cli, response, err);
-	if (r == 0)
-		r = print_links(cli, response, err);
-	return r < 0 ? r : print_logs(cli, response, err);
+	return r < 0 ? r : print_links(cli, response, err);
 }
 
 int loading_hand_over(struct cli *cli, struct arena *arena, int *ret_connection,

@@ -137,8 +137,11 @@ static void a_refused_validation_shows_the_log_and_fails(void **state)
 	assert_contains(expect(0, "load sample --validate-only")->out, "a load would succeed");
 	atomic_store(&fake->refuse_validation, true);
 	p = expect(1, "load sample --validate-only");
-	assert_contains(p->out, "verifier log of count:\n    0: (b7) r0 = 1\n"
+	assert_contains(p->out, "end of the verifier's log of count:\n    0: (b7) r0 = 1\n"
 				"    R1 invalid mem access\\x07\n");
+	assert_contains(p->err, "  main.bpf.c:42:\n     42 | return *v;\\x07\n");
+	assert_contains(p->err, "hint: what a lookup");
+	assert_contains(p->err, "program: count\n  object: main\n");
 	assert_contains(p->err, "reason: VERIFIER_REJECTED");
 	assert_null(strstr(p->err, "--validate-only"));
 }

@@ -248,12 +248,22 @@ static void remove_bundle(struct rpc_call *call, const ProtobufCMessage *message
 
 static void refuse_validation(Bpfleet__V1__LoadResponse *response, Bpfleet__V1__Program *rejected)
 {
+	static Bpfleet__V1__Rejection rejection;
+
 	bpfleet__v1__program__init(rejected);
 	rejected->name = (char *)"count";
 	rejected->type = (char *)"xdp";
 	rejected->verifier_log = (char *)"0: (b7) r0 = 1\nR1 invalid mem access\x07\n";
 	response->refused_reason = (char *)"VERIFIER_REJECTED";
 	response->refused_message = (char *)"the verifier refused count";
+	bpfleet__v1__rejection__init(&rejection);
+	rejection.program = (char *)"count";
+	rejection.object = (char *)"main";
+	rejection.file = (char *)"main.bpf.c";
+	rejection.line = 42;
+	rejection.source = (char *)"return *v;\x07";
+	rejection.verdict = (char *)"R1 invalid mem access 'map_value_or_null'";
+	response->rejection = &rejection;
 }
 
 static void load(struct rpc_call *call, const ProtobufCMessage *message, void *user)

@@ -212,6 +212,7 @@ struct store_program fixture_program(const char *instance, const char *name, uin
 		.tag = { 1, 2, 3, 4, 5, 6, 7, 8 },
 		.verified_insns = 123,
 		.spec = { "spec\0p", 6 },
+		.verifier = { "fig\0", 4 },
 	};
 }
 

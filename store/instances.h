@@ -106,9 +106,10 @@ struct store_program {
 	uint8_t tag[8];
 	uint32_t verified_insns;
 	const char *skipped_reason;
-	struct store_bytes spec; /* bpfleet.v1.ProgramSpec of the manifest; opaque here */
-	uint32_t n_links;	 /* read only */
-	uint64_t revision;	 /* read only */
+	struct store_bytes spec;     /* bpfleet.v1.ProgramSpec of the manifest; opaque here */
+	struct store_bytes verifier; /* bpfleet.v1.VerifierFigures; empty: none; opaque here */
+	uint32_t n_links;	     /* read only */
+	uint64_t revision;	     /* read only */
 };
 
 /* Inserts, or replaces the program of that instance and name. NOT_FOUND: no such instance. */

@@ -7,9 +7,10 @@ static const struct field program_fields[] = {
 	FIELD(TEXT, store_program, type),	    FIELD(U32, store_program, kernel_id),
 	FIELD(FIXED, store_program, tag),	    FIELD(U32, store_program, verified_insns),
 	FIELD(TEXT, store_program, skipped_reason), FIELD(BYTES, store_program, spec),
-	FIELD(U32, store_program, n_links),	    FIELD(U64, store_program, revision),
+	FIELD(BYTES, store_program, verifier),	    FIELD(U32, store_program, n_links),
+	FIELD(U64, store_program, revision),
 };
-static const struct row_type program_type = ROW_TYPE(store_program, program_fields, 10);
+static const struct row_type program_type = ROW_TYPE(store_program, program_fields, 11);
 
 static const struct field map_fields[] = {
 	FIELD(TEXT, store_map, instance),     FIELD(TEXT, store_map, name),

@@ -118,6 +118,7 @@ CREATE TABLE programs (
   verified_insns INTEGER NOT NULL,
   skipped_reason TEXT NOT NULL,
   spec BLOB NOT NULL,
+  verifier BLOB NOT NULL,
   revision INTEGER NOT NULL,
   PRIMARY KEY (instance, name),
   UNIQUE (instance, ordinal)
@@ -175,6 +176,7 @@ CREATE TABLE previous_programs (
   verified_insns INTEGER NOT NULL,
   skipped_reason TEXT NOT NULL,
   spec BLOB NOT NULL,
+  verifier BLOB NOT NULL,
   PRIMARY KEY (instance, name),
   UNIQUE (instance, ordinal)
 ) STRICT, WITHOUT ROWID;

@@ -387,6 +387,8 @@ static void programs_and_maps_come_back_as_they_were_written(void **state)
 	assert_int_equal(program->verified_insns, 123);
 	assert_int_equal(program->spec.size, 6);
 	assert_memory_equal(program->spec.data, "spec\0p", 6);
+	assert_int_equal(program->verifier.size, 4);
+	assert_memory_equal(program->verifier.data, "fig\0", 4);
 	assert_int_equal(program->n_links, 1);
 	fixture_ok(f, store_map_get(f->store, ID_A, "stats", &map, &f->err));
 	assert_string_equal(map->type, "hash");

@@ -328,14 +328,14 @@ int apply_load(struct apply *apply, struct error *err)
 		.bundle = apply->bundle->bundle,
 		.parameters = apply->parameters,
 		.n_parameters = apply->n_parameters,
-		.want_logs = apply->validate_only,
 		.chooser = apply->chooser,
 		.rejection_log = &apply->rejection_log,
 	};
 	int r = kernel_load(&options, &apply->object, err);
 
 	if (r >= 0) {
-		r = budget_check_memory(apply->object, apply->max_memory_bytes, err);
+		r = budget_check_memory(apply->object, apply->max_memory_bytes,
+					apply->validate_only ? &apply->memory_bytes : NULL, err);
 		if (r < 0)
 			kernel_object_free(apply->object);
 	}
@@ -396,6 +396,8 @@ static int store_programs(struct apply *apply, struct arena *arena, struct store
 		};
 		int r = pack_spec(arena, &spec->base, &row.spec, err);
 
+		if (r >= 0 && program->verifier.processed_insns > 0)
+			r = pack_spec(arena, &program->verifier.base, &row.verifier, err);
 		memcpy(row.tag, program->tag, sizeof(row.tag));
 		if (r >= 0)
 			r = store_program_put(tx, &row, err);

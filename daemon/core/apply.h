@@ -62,6 +62,7 @@ struct apply {
 
 	/* Filled by the work. */
 	struct kernel_object *object; /* NULL: failed, and undone */
+	uint64_t memory_bytes;	      /* validate_only: what the kernel charges for it */
 	int *readonly_fds;	      /* lease: one for each map, -1 where the type has none */
 	struct str rejection_log;
 	struct error err;

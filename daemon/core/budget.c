@@ -126,19 +126,21 @@ uint64_t budget_max_memory(const Bpfleet__V1__Budgets *manifest, const struct st
 	return budget == NULL ? 0 : budget->budgets->max_memory_bytes;
 }
 
-int budget_check_memory(const struct kernel_object *object, uint64_t max_bytes, struct error *err)
+int budget_check_memory(const struct kernel_object *object, uint64_t max_bytes, uint64_t *ret_bytes,
+			struct error *err)
 {
+	const bool look = max_bytes > 0 || ret_bytes != NULL;
 	uint64_t total = 0, most = 0, bytes = 0;
 	const char *largest = "";
 	int r = 0;
 
-	for (size_t i = 0; max_bytes > 0 && r >= 0 && i < object->n_programs; i++) {
+	for (size_t i = 0; look && r >= 0 && i < object->n_programs; i++) {
 		if (object->programs[i].fd < 0)
 			continue;
 		r = kernel_memory(object->programs[i].fd, &bytes, err);
 		total += bytes;
 	}
-	for (size_t i = 0; max_bytes > 0 && r >= 0 && i < object->n_maps; i++) {
+	for (size_t i = 0; look && r >= 0 && i < object->n_maps; i++) {
 		r = kernel_memory(object->maps[i].fd, &bytes, err);
 		total += bytes;
 		if (bytes > most) {
@@ -146,6 +148,8 @@ int budget_check_memory(const struct kernel_object *object, uint64_t max_bytes, 
 			largest = object->maps[i].name;
 		}
 	}
+	if (r >= 0 && ret_bytes != NULL)
+		*ret_bytes = total;
 	if (r < 0 || total <= max_bytes || max_bytes == 0)
 		return r;
 	r = error_raise(err, ERROR_BUDGET_EXCEEDED,

@@ -51,10 +51,10 @@ Bpfleet__V1__LoadBudget *budget_of(const struct store_instance *row, struct aren
 /* The bound of memory alone for a version of an instance; 0: none. */
 uint64_t budget_max_memory(const Bpfleet__V1__Budgets *manifest, const struct store_bytes *caller);
 
-/* Whether the kernel charges more for what is loaded than max_bytes (0: no bound). BUDGET_EXCEEDED.
- */
+/* Whether the kernel charges more for what is loaded than max_bytes (0: no bound); ret_bytes: how
+ * much, or NULL. BUDGET_EXCEEDED. */
 _must_check_ int budget_check_memory(const struct kernel_object *object, uint64_t max_bytes,
-				     struct error *err);
+				     uint64_t *ret_bytes, struct error *err);
 
 /* revoke.c: takes an instance off its hooks and quarantines its bundle. False: that could not
  * begin, as the log says. */

@@ -219,8 +219,12 @@ int convert_program(struct arena *arena, const struct store_program *row,
 		return r;
 	message->hooks = ((Bpfleet__V1__ProgramSpec *)spec)->hooks;
 	message->n_hooks = ((Bpfleet__V1__ProgramSpec *)spec)->n_hooks;
+	if (row->verifier.size > 0)
+		r = arena_unpack(arena, &bpfleet__v1__verifier_figures__descriptor,
+				 row->verifier.data, row->verifier.size,
+				 (ProtobufCMessage **)(void *)&message->verifier, err);
 	*ret = message;
-	return 0;
+	return r;
 }
 
 int convert_map(const struct core *core, struct arena *arena, const struct store_map *row,

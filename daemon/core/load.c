@@ -19,6 +19,7 @@
 #include "daemon/core/session.h"
 #include "daemon/core/state.pb-c.h"
 #include "daemon/core/step.h"
+#include "daemon/core/tell.h"
 #include "daemon/core/verify.h"
 #include "proto/arena.h"
 #include "store/bundles.h"
@@ -283,53 +284,21 @@ static int insert_links(struct load *load, struct store_tx *tx, struct error *er
 	return 0;
 }
 
-static int respond_parts(struct load *load, Bpfleet__V1__LoadResponse *response, struct error *err)
-{
-	struct arena *arena = load->request->arena;
-	struct store *store = load->request->core->store;
-	_cleanup_free_ struct store_program *programs = NULL;
-	_cleanup_free_ struct store_link *links = NULL;
-	struct store_link_filter filter = { .instance = load->apply->id };
-	size_t n_programs = 0, n_links = 0;
-	int r = store_program_list(store, load->apply->id, NULL, BUNDLE_PROGRAMS_MAX, &programs,
-				   &n_programs, err);
-
-	if (r >= 0)
-		r = store_link_list(store, &filter, NULL,
-				    (size_t)BUNDLE_PROGRAMS_MAX * BUNDLE_HOOKS_MAX, &links,
-				    &n_links, err);
-	response->programs = arena_alloc(arena, n_programs * sizeof(*response->programs));
-	response->links = arena_alloc(arena, n_links * sizeof(*response->links));
-	if (r >= 0 && (response->programs == NULL || response->links == NULL))
-		r = error_raise(err, ERROR_OUT_OF_MEMORY, "answer a load");
-	for (size_t i = 0; r >= 0 && i < n_programs; i++)
-		r = convert_program(arena, &programs[i],
-				    &response->programs[response->n_programs++], err);
-	for (size_t i = 0; r >= 0 && i < n_links; i++)
-		r = convert_link(arena, &links[i], &response->links[response->n_links++], err);
-	return r;
-}
-
 static int respond(struct load *load, Bpfleet__V1__LoadResponse **ret, struct error *err)
 {
 	struct arena *arena = load->request->arena;
 	Bpfleet__V1__LoadResponse *response = arena_alloc(arena, sizeof(*response));
-	_cleanup_free_ struct store_instance *row = NULL;
-	int r;
+	struct told told;
+	int r = tell_instance(load->request->core, load->apply->id, arena, &told, err);
 
 	if (response == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "answer a load");
 	bpfleet__v1__load_response__init(response);
-	r = store_instance_get(load->request->core->store, load->apply->id, &row, err);
-	if (r >= 0)
-		r = convert_instance(load->request->core, arena, row, &response->instance, err);
-	if (r >= 0)
-		r = respond_parts(load, response, err);
+	TOLD_PUT(response, &told);
 	if (r >= 0 && load->apply->lease)
 		r = convert_bytes(arena, load->token, sizeof(load->token), &response->lease_token,
 				  err);
-	if (r >= 0)
-		*ret = response;
+	*ret = response;
 	return r;
 }
 
@@ -398,55 +367,21 @@ static void undo_done(struct job *job)
 
 /* ---- apply */
 
-static bool is_rejected_program(const struct error *err, const char *name)
-{
-	for (size_t i = 0; i < err->n_details; i++) {
-		if (strcmp(err->details[i].key, "program") == 0)
-			return strcmp(err->details[i].value, name) == 0;
-	}
-	return false;
-}
-
 static int respond_validate(struct load *load, Bpfleet__V1__LoadResponse **ret, struct error *err)
 {
 	struct arena *arena = load->request->arena;
 	Bpfleet__V1__LoadResponse *response = arena_alloc(arena, sizeof(*response));
-	const Bpfleet__V1__Manifest *manifest = load->bundle->bundle->manifest;
-	const struct kernel_object *object = load->apply->object;
+	struct told told = { 0 };
+	int r = tell_trial(load->apply, load->apply->object == NULL ? &load->err : NULL, arena,
+			   &told, err);
 
 	if (response == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "answer a validation");
 	bpfleet__v1__load_response__init(response);
-	response->programs = arena_alloc(arena, manifest->n_programs * sizeof(*response->programs));
-	if (object == NULL) {
-		response->refused_reason = convert_text(arena, error_info(load->err.code)->reason);
-		response->refused_message = convert_text(arena, load->err.message);
-	}
-	for (size_t i = 0; i < manifest->n_programs; i++) {
-		Bpfleet__V1__Program *program = arena_alloc(arena, sizeof(*program));
-
-		if (program == NULL || response->programs == NULL)
-			return error_raise(err, ERROR_OUT_OF_MEMORY, "answer a validation");
-		bpfleet__v1__program__init(program);
-		program->name = convert_text(arena, manifest->programs[i]->name);
-		program->type = manifest->programs[i]->type;
-		program->hooks = manifest->programs[i]->hooks;
-		program->n_hooks = manifest->programs[i]->n_hooks;
-		if (object != NULL) {
-			program->verified_insns = object->programs[i].verified_insns;
-			program->skipped_reason =
-				convert_text(arena, object->programs[i].skipped_reason);
-			program->verifier_log =
-				convert_text(arena, object->programs[i].verifier_log);
-		} else if (load->apply->rejection_log.len > 0 &&
-			   is_rejected_program(&load->err, manifest->programs[i]->name)) {
-			program->verifier_log =
-				convert_text(arena, load->apply->rejection_log.data);
-		}
-		response->programs[response->n_programs++] = program;
-	}
+	TOLD_PUT(response, &told);
+	TOLD_PUT_TRIAL(response, &told);
 	*ret = response;
-	return 0;
+	return r;
 }
 
 static int record_validate(struct load *load, Bpfleet__V1__LoadResponse **ret, struct error *err)

@@ -18,6 +18,7 @@
 #include "daemon/core/rules.h"
 #include "daemon/core/session.h"
 #include "daemon/core/step.h"
+#include "daemon/core/tell.h"
 #include "daemon/core/verify.h"
 #include "daemon/core/version.h"
 #include "proto/arena.h"
@@ -214,13 +215,19 @@ static int respond(struct replace *replace, Bpfleet__V1__ReplaceResponse **ret, 
 {
 	struct arena *arena = replace->request->arena;
 	Bpfleet__V1__ReplaceResponse *response = arena_alloc(arena, sizeof(*response));
+	struct told told;
 	int r;
 
 	if (response == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "answer a replace");
 	bpfleet__v1__replace_response__init(response);
-	r = version_respond(replace->core, replace->before->id, arena, &response->instance,
-			    &response->links, &response->n_links, err);
+	r = tell_instance(replace->core, replace->before->id, arena, &told, err);
+	if (r >= 0 && replace->apply->validate_only) {
+		r = tell_trial(replace->apply, replace->r < 0 ? &replace->err : NULL, arena, &told,
+			       err);
+		TOLD_PUT_TRIAL(response, &told);
+	}
+	TOLD_PUT(response, &told);
 	if (r >= 0)
 		r = replace_maps_tell(&replace->maps, manifest_of(replace), arena, response, err);
 	*ret = response;
@@ -272,11 +279,6 @@ static int record_validate(struct replace *replace, Bpfleet__V1__ReplaceResponse
 	int r = respond(replace, ret, err);
 
 	request->request_id = "";
-	if (r >= 0 && replace->r < 0) {
-		(*ret)->refused_reason =
-			convert_text(request->arena, error_info(replace->err.code)->reason);
-		(*ret)->refused_message = convert_text(request->arena, replace->err.message);
-	}
 	(void)snprintf(request->detail, sizeof(request->detail), "validate_only: %s",
 		       replace->r >= 0 ? "it would replace" : replace->err.message);
 	if (r >= 0)

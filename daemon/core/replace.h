@@ -8,12 +8,6 @@
 
 struct arena;
 
-/* The instance and its links as they are now, for an answer. Errors: those of the store. */
-_must_check_ int version_respond(struct core *core, const char *id, struct arena *arena,
-				 Bpfleet__V1__Instance **ret_instance,
-				 Bpfleet__V1__Link ***ret_links, size_t *ret_n_links,
-				 struct error *err);
-
 /* At the start: a "replace" or "rollback" of the journal that did not come to its end is undone, a
  * "commit" is finished, in the caller's transaction. */
 _must_check_ int version_settle(struct core *core, const struct store_op *op, struct store_tx *tx,

@@ -17,38 +17,12 @@
 #include "daemon/core/replace.h"
 #include "daemon/core/session.h"
 #include "daemon/core/step.h"
+#include "daemon/core/tell.h"
 #include "daemon/core/version.h"
 #include "proto/arena.h"
 #include "store/journal.h"
 
 #define ROWS_MAX 65536
-
-int version_respond(struct core *core, const char *id, struct arena *arena,
-		    Bpfleet__V1__Instance **ret_instance, Bpfleet__V1__Link ***ret_links,
-		    size_t *ret_n_links, struct error *err)
-{
-	const struct store_link_filter filter = { .instance = id };
-	_cleanup_free_ struct store_instance *instance = NULL;
-	_cleanup_free_ struct store_link *rows = NULL;
-	Bpfleet__V1__Link **links;
-	size_t n = 0;
-	int r = store_instance_get(core->store, id, &instance, err);
-
-	if (r >= 0)
-		r = convert_instance(core, arena, instance, ret_instance, err);
-	if (r >= 0)
-		r = store_link_list(core->store, &filter, NULL, ROWS_MAX, &rows, &n, err);
-	links = arena_alloc(arena, n * sizeof(Bpfleet__V1__Link *));
-	if (r >= 0 && links == NULL)
-		r = error_raise(err, ERROR_OUT_OF_MEMORY, "tell of links");
-	for (size_t i = 0; r >= 0 && i < n; i++)
-		r = convert_link(arena, &rows[i], &links[i], err);
-	if (r < 0)
-		return r;
-	*ret_links = links;
-	*ret_n_links = n;
-	return 0;
-}
 
 /* A Rollback or Commit on its way. */
 struct ending {
@@ -338,6 +312,7 @@ static int record_rollback(struct ending *ending, Bpfleet__V1__RollbackResponse 
 	const char *id = ending->before->id;
 	struct core *core = ending->core;
 	uint64_t replaced = ending->op;
+	struct told told;
 	int r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
 
 	if (response == NULL)
@@ -356,8 +331,12 @@ static int record_rollback(struct ending *ending, Bpfleet__V1__RollbackResponse 
 	if (r >= 0)
 		r = begin_op(ending, "commit", "commit.intent", NULL, &tx, err);
 	if (r >= 0)
-		r = version_respond(core, id, ending->request->arena, &response->instance,
-				    &response->links, &response->n_links, err);
+		r = tell_instance(core, id, ending->request->arena, &told, err);
+	if (r >= 0) {
+		response->instance = told.instance;
+		response->links = told.links;
+		response->n_links = told.n_links;
+	}
 	core_step("rollback.commit");
 	if (r >= 0)
 		r = request_commit(ending->request, &tx, &response->base, err);

@@ -77,7 +77,11 @@ cli attach web count_tc tc:veth0:ingress >/dev/null
 link=$(cli --output json list links | jq -r '.links[0].name')
 program_id() { bpftool -j net show dev veth0 | jq -r '.[0].tc[0].prog_id // .[0].tc[0].id'; }
 before=$(program_id)
-cli replace web flood@1.1.0 >/dev/null
+expect "a validation tells the verifier's figures" bash -c "
+	'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' --output json replace web flood@1.1.0 --validate-only |
+		jq -e '(.memoryBytes | tonumber) > 4096 and ([.programs[].verifier.processedInsns] | min) > 0'"
+cli --output json replace web flood@1.1.0 >"$WORK/replaced.json"
+expect "a Replace tells of its programs" jq -e '.programs | length > 0 and all(.kernelId > 0 and .verifier.processedInsns > 0)' "$WORK/replaced.json"
 expect "the instance soaks" test "$(state)" = INSTANCE_STATE_SOAKING
 expect "another program runs, on the same link" test "$(program_id)" != "$before" -a "$(cli --output json list links | jq -r '.links[0].name')" = "$link"
 expect "a second Replace is refused until one or the other is chosen" refused REPLACE_REFUSED cli replace web flood@1.0.0

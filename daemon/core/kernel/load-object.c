@@ -54,30 +54,30 @@ static int configure_programs(struct load *load, const char *object_name, struct
 	{
 		const size_t at =
 			load_program_ordinal(load, object_name, bpf_program__name(program), &hint);
-		struct kernel_program *noted = &load->object->programs[at];
-		const bool wanted = load->programs[at].choice == LOAD_WANTED;
+		struct load_program *wish = &load->programs[at];
+		const bool wanted = wish->choice == LOAD_WANTED;
 
 		(void)bpf_program__set_autoload(program, wanted);
 		if (!wanted)
 			continue;
+		wish->n_insns = (uint32_t)bpf_program__insn_cnt(program);
 		r = load_program_configure(load->manifest->programs[at], program, err);
 		if (r < 0) {
 			if (err->code == ERROR_KERNEL_UNSUPPORTED)
 				*ret_culprit = at;
 			return r;
 		}
-		if (!load->programs[at].want_log) {
+		(void)bpf_program__set_log_level(program, wish->level);
+		if (wish->level != LOAD_LOG_STATISTICS) {
 			(void)bpf_program__set_log_buf(program, load->log, LOAD_LOG_SIZE);
 			continue;
 		}
-		if (noted->verifier_log == NULL)
-			noted->verifier_log = malloc(KERNEL_LOG_MAX);
-		if (noted->verifier_log == NULL)
+		if (wish->statistics == NULL)
+			wish->statistics = malloc(KERNEL_LOG_MAX);
+		if (wish->statistics == NULL)
 			return raise_memory(err);
-		noted->verifier_log[0] = '\0';
-		/* 4: statistics and complaints, without each step; never outgrows its buffer. */
-		(void)bpf_program__set_log_level(program, 4);
-		(void)bpf_program__set_log_buf(program, noted->verifier_log, KERNEL_LOG_MAX);
+		wish->statistics[0] = '\0';
+		(void)bpf_program__set_log_buf(program, wish->statistics, KERNEL_LOG_MAX);
 	}
 	return 0;
 }
@@ -182,6 +182,8 @@ static int note_programs(struct load *load, const char *object_name,
 		noted->id = info.id;
 		noted->verified_insns = info.verified_insns;
 		memcpy(noted->tag, info.tag, sizeof(noted->tag));
+		load_log_figures(load->programs[at].statistics, &noted->verifier,
+				 ARRAY_SIZE(noted->stack_depths));
 	}
 	return 0;
 }
@@ -324,7 +326,6 @@ int load_object(struct load *load, size_t i, size_t *ret_culprit, struct error *
 {
 	const char *object_name = load->manifest->objects[i]->name;
 	_cleanup_object_ struct bpf_object *object = NULL;
-	const char *program;
 	size_t culprit;
 	int r;
 
@@ -347,8 +348,7 @@ int load_object(struct load *load, size_t i, size_t *ret_culprit, struct error *
 	if (r < 0) {
 		culprit = find_culprit(load, object_name);
 		*ret_culprit = culprit;
-		program = culprit != NO_PROGRAM ? load->messages.program : "";
-		return load_raise(load, bpf_object__find_program_by_name(object, program), -r, err);
+		return load_raise(load, object, culprit, -r, err);
 	}
 	r = load_take_struct_ops(object, err);
 	if (r == 0)

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "bpfleet/v1/node.pb-c.h"
 #include "daemon/core/kernel/load.h"
 #include "daemon/core/kernel/messages.h"
 
@@ -19,9 +20,18 @@ enum load_choice {
 	LOAD_REFUSED, /* tried, refused by the kernel */
 };
 
+/* Levels of the verifier's log. */
+enum load_log_level {
+	LOAD_LOG_FAILURE = 0,	 /* steps, but of a second try by libbpf, after a failure */
+	LOAD_LOG_STEPS = 1,	 /* BPF_LOG_LEVEL1 */
+	LOAD_LOG_STATISTICS = 4, /* BPF_LOG_STATS, and the reason of a failure: never long */
+};
+
 struct load_program {
 	enum load_choice choice;
-	bool want_log; /* of a successful verification, too */
+	enum load_log_level level;
+	char *statistics; /* KERNEL_LOG_MAX; NULL: not tried yet */
+	uint32_t n_insns; /* its own, without those of functions it calls */
 };
 
 struct load {
@@ -74,9 +84,9 @@ _must_check_ int load_take_struct_ops(const struct bpf_object *object, struct er
  * that the manifest allows. Errors: MANIFEST_INVALID, KERNEL_UNSUPPORTED. */
 _must_check_ int load_program_configure(const Bpfleet__V1__ProgramSpec *spec,
 					struct bpf_program *program, struct error *err);
-/* Raises what a failed load of a program, or of its object (program NULL), means. */
-int load_raise(const struct load *load, const struct bpf_program *program, int sys_errno,
-	       struct error *err);
+/* Raises what a failed load of a program, or of its object (culprit NO_PROGRAM), means. */
+int load_raise(const struct load *load, const struct bpf_object *object, size_t culprit,
+	       int sys_errno, struct error *err);
 
 /*
  * load-object.c: loads the wanted programs of object i and notes them and its maps in load->object.
@@ -86,8 +96,29 @@ _must_check_ int load_object(struct load *load, size_t i, size_t *ret_culprit, s
 /* Takes object i out of the kernel again. */
 void load_object_undo(struct load *load, size_t i);
 
+#define LOAD_SOURCE_MAX 160
+
+/* What a log says of a refusal; strings are empty, and line 0, where it says nothing. */
+struct load_log {
+	/* The first two of the lines that follow the last instruction, joined by "; ". */
+	char verdict[480];
+	char source[LOAD_SOURCE_MAX]; /* the line of source that the instruction is of */
+	char file[LOAD_SOURCE_MAX];   /* without folders */
+	uint32_t line;
+	uint32_t insn; /* the last one, if source is not known sooner; UINT32_MAX: none */
+};
+
+/* load-log.c: reads the end of a log, which may begin and break off anywhere. Pure. */
+void load_log_read(const char *log, struct load_log *ret);
+/* What a log of level LOAD_LOG_STATISTICS counts; 0 what it does not. ret->stack_depths has room
+ * for n_max. Pure. */
+void load_log_figures(const char *log, Bpfleet__V1__VerifierFigures *ret, size_t n_max);
+/* Overwrites kernel addresses with '?'. */
+void load_log_hide_addresses(char *log);
+
 /*
- * load-log.c: why the verifier refused, from the end of its log: the first two of the lines that
- * follow the last instruction, joined by "; ". Empty if the log ends otherwise. Always terminated.
+ * load-line.c: file, line and source of a refusal whose log lacks them (before Linux 6.9, or when
+ * the log is too long), from the line information of the object.
  */
-void load_log_verdict(const char *log, char *out, size_t size);
+void load_line_find(const Bpfleet__V1__Object *object, const struct btf *btf, const char *program,
+		    uint32_t n_insns, struct load_log *log);

@@ -155,16 +155,16 @@ static enum error_code code_of(int sys_errno, bool has_log, bool is_program)
 	switch (sys_errno) {
 	case ENOMEM:
 		return ERROR_OUT_OF_MEMORY;
-	case E2BIG:
-	case EMFILE:
-	case ENFILE:
-		return ERROR_LIMIT_EXCEEDED;
 	default:
 		break;
 	}
 	if (is_program && has_log)
 		return ERROR_VERIFIER_REJECTED;
 	switch (sys_errno) {
+	case E2BIG:
+	case EMFILE:
+	case ENFILE:
+		return ERROR_LIMIT_EXCEEDED;
 	case EPERM:
 		/* Without a log: the type of program is refused, by policy or for want of a
 		 * capability. */
@@ -180,47 +180,82 @@ static enum error_code code_of(int sys_errno, bool has_log, bool is_program)
 	}
 }
 
+/* The end of the log, from the start of a line. */
 static void add_log(const struct load *load)
 {
 	const size_t n = strnlen(load->log, LOAD_LOG_SIZE);
-	const size_t kept = n < KERNEL_LOG_MAX ? n : KERNEL_LOG_MAX;
+	const char *start = load->log + (n < KERNEL_LOG_MAX ? 0 : n - KERNEL_LOG_MAX);
+	const char *next = start == load->log ? NULL : strchr(start, '\n');
 
-	if (load->options->rejection_log == NULL)
-		return;
+	if (next != NULL)
+		start = next + 1;
 	load->options->rejection_log->len = 0;
-	(void)str_append_bytes(load->options->rejection_log, load->log + n - kept, kept);
+	(void)str_append(load->options->rejection_log, start);
 }
 
-int load_raise(const struct load *load, const struct bpf_program *program, int sys_errno,
-	       struct error *err)
+static int raise_rejection(const struct load *load, const struct bpf_object *object, size_t culprit,
+			   int sys_errno, struct error *err)
 {
-	const bool has_log = load->log[0] != '\0';
-	const enum error_code code = code_of(sys_errno, has_log, program != NULL);
-	char verdict[480] = "", why[HOOK_WHY_SIZE];
+	const Bpfleet__V1__ProgramSpec *spec = load->manifest->programs[culprit];
+	const struct load_program *wish = &load->programs[culprit];
+	struct load_log log, brief;
+	char place[LOAD_SOURCE_MAX + 16] = "";
+	int r;
+
+	load_log_hide_addresses(load->log);
+	load_log_read(load->log, &log);
+	/* A log that was too long for a kernel before 6.4 lacks its end, the brief one does not. */
+	if (log.verdict[0] == '\0' && wish->statistics != NULL) {
+		load_log_read(wish->statistics, &brief);
+		memcpy(log.verdict, brief.verdict, sizeof(log.verdict));
+	}
+	for (size_t i = 0; i < load->manifest->n_objects; i++) {
+		if (strcmp(load->manifest->objects[i]->name, spec->object) == 0)
+			load_line_find(load->options->bundle->objects[i], bpf_object__btf(object),
+				       spec->name, wish->n_insns, &log);
+	}
+	if (log.line != 0)
+		(void)snprintf(place, sizeof(place), " at %s:%u", log.file, log.line);
+	r = error_raise_errno(err, ERROR_VERIFIER_REJECTED, sys_errno,
+			      "the kernel's verifier refused program '%s'%s: %s", spec->name, place,
+			      log.verdict[0] != '\0' ? log.verdict : load->messages.text);
+	error_detail(err, "program", "%s", spec->name);
+	error_detail(err, "object", "%s", spec->object);
+	error_detail(err, "verdict", "%s", log.verdict);
+	if (log.line != 0) {
+		error_detail(err, "file", "%s", log.file);
+		error_detail(err, "line", "%u", log.line);
+	}
+	if (log.source[0] != '\0')
+		error_detail(err, "source", "%s", log.source);
+	if (load->options->rejection_log != NULL)
+		add_log(load);
+	return r;
+}
+
+int load_raise(const struct load *load, const struct bpf_object *object, size_t culprit,
+	       int sys_errno, struct error *err)
+{
+	const bool is_program = culprit != NO_PROGRAM;
+	const enum error_code code = code_of(sys_errno, load->log[0] != '\0', is_program);
+	const char *name = is_program ? load->manifest->programs[culprit]->name : "";
+	const struct bpf_program *program = bpf_object__find_program_by_name(object, name);
 	enum bpf_attach_type type;
-	const char *name;
+	char why[HOOK_WHY_SIZE];
 	int r;
 
 	if (program == NULL)
 		return error_raise_errno(err, code, sys_errno, "the kernel refused an object (%s)",
 					 load->messages.text);
-	name = bpf_program__name(program);
-	type = bpf_program__expected_attach_type(program);
 	if (code == ERROR_VERIFIER_REJECTED)
-		load_log_verdict(load->log, verdict, sizeof(verdict));
-	if (verdict[0] != '\0')
-		r = error_raise_errno(err, code, sys_errno,
-				      "the kernel's verifier refused program '%s': %s", name,
-				      verdict);
-	else if (code == ERROR_KERNEL_UNSUPPORTED && hook_type_since(type) != NULL &&
-		 hook_type_is_missing(bpf_program__type(program), type, why))
-		r = error_raise_errno(err, code, sys_errno, "the kernel refused program '%s': %s",
-				      name, why);
-	else
-		r = error_raise_errno(err, code, sys_errno, "the kernel refused program '%s' (%s)",
-				      name, load->messages.text);
+		return raise_rejection(load, object, culprit, sys_errno, err);
+	type = bpf_program__expected_attach_type(program);
+	r = error_raise_errno(
+		err, code, sys_errno, "the kernel refused program '%s': %s", name,
+		code == ERROR_KERNEL_UNSUPPORTED && hook_type_since(type) != NULL &&
+				hook_type_is_missing(bpf_program__type(program), type, why)
+			? why
+			: load->messages.text);
 	error_detail(err, "program", "%s", name);
-	if (has_log)
-		add_log(load);
 	return r;
 }

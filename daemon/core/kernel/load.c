@@ -24,7 +24,6 @@ void kernel_object_free(struct kernel_object *object)
 			(void)close(program->fd);
 		free(program->name);
 		free(program->skipped_reason);
-		free(program->verifier_log);
 	}
 	for (size_t i = 0; object->maps != NULL && i < object->n_maps; i++) {
 		if (object->maps[i].fd >= 0)
@@ -65,6 +64,8 @@ static struct kernel_object *object_new(const Bpfleet__V1__Manifest *manifest)
 		object->n_programs = i + 1;
 		program->ordinal = (uint32_t)i;
 		program->fd = -1;
+		bpfleet__v1__verifier_figures__init(&program->verifier);
+		program->verifier.stack_depths = program->stack_depths;
 		program->name = strdup(manifest->programs[i]->name);
 		if (program->name == NULL)
 			return NULL;
@@ -94,6 +95,8 @@ static void load_done(struct load *load)
 	for (size_t i = 0; load->parameters != NULL && i < load->manifest->n_parameters; i++)
 		free(load->parameters[i]);
 	free(load->parameters);
+	for (size_t i = 0; load->programs != NULL && i < load->manifest->n_programs; i++)
+		free(load->programs[i].statistics);
 	free(load->programs);
 	free(load->log);
 	kernel_object_free(load->object);
@@ -127,7 +130,7 @@ static void choose_programs(struct load *load)
 		for (size_t k = 0; k < i && spec->need == BPFLEET__V1__NEED__NEED_FALLBACK; k++)
 			is_first &= !is_fallback_of(manifest->programs[k], spec->fallback_group);
 		load->programs[i].choice = is_first ? LOAD_WANTED : LOAD_HELD;
-		load->programs[i].want_log = load->options->want_logs;
+		load->programs[i].level = LOAD_LOG_STATISTICS;
 	}
 }
 
@@ -186,7 +189,7 @@ static int load_objects(struct load *load, struct error *err)
 	size_t i = 0, culprit;
 	int r;
 
-	/* Ends: each turn loads an object, gives a program up, or drops a wish for a log. */
+	/* Ends: each turn loads an object, gives a program up, or asks for another log of it. */
 	while (i < load->manifest->n_objects) {
 		struct error cause = { 0 };
 
@@ -203,8 +206,10 @@ static int load_objects(struct load *load, struct error *err)
 					     load->manifest->objects[i]->name);
 		}
 		/* Statistics alone were logged: once more, for the log that says why. */
-		if (load->programs[culprit].want_log) {
-			load->programs[culprit].want_log = false;
+		if (load->programs[culprit].level == LOAD_LOG_STATISTICS) {
+			/* A kernel before 6.4 fails what fills its log. */
+			load->programs[culprit].level =
+				cause.sys_errno == ENOSPC ? LOAD_LOG_FAILURE : LOAD_LOG_STEPS;
 			continue;
 		}
 		r = do_without(load, culprit, &i, r, &cause, err);
@@ -214,16 +219,12 @@ static int load_objects(struct load *load, struct error *err)
 	return 0;
 }
 
-/* Says of each fallback that was not tried that it was not needed; tidies the logs. */
+/* Says of each fallback that was not tried that it was not needed. */
 static int finish(struct load *load, struct error *err)
 {
 	for (size_t i = 0; i < load->object->n_programs; i++) {
 		struct kernel_program *program = &load->object->programs[i];
 
-		if (!load->programs[i].want_log) {
-			free(program->verifier_log);
-			program->verifier_log = NULL;
-		}
 		if (load->programs[i].choice != LOAD_HELD)
 			continue;
 		program->skipped_reason =

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "bpfleet/v1/bundle.pb-c.h"
+#include "bpfleet/v1/node.pb-c.h"
 
 struct btf;
 struct error;
@@ -19,6 +20,8 @@ struct str;
 #define KERNEL_TAG_LEN 8
 /* Of a verifier log, at most this much is kept: its end, where the verdict is. */
 #define KERNEL_LOG_MAX 8192
+/* BPF_MAX_SUBPROGS of the kernel. */
+#define KERNEL_FUNCTIONS_MAX 256
 
 /* Sends libbpf's messages to the load that caused them. Once, before the first thread. */
 void kernel_init(void);
@@ -51,10 +54,9 @@ struct kernel_load_options {
 	const Bpfleet__V1__Bundle *bundle;
 	const struct kernel_parameter *parameters;
 	size_t n_parameters;
-	/* Fill kernel_program.verifier_log of every program, not only on failure. Slower. */
-	bool want_logs;
 	struct kernel_map_chooser *chooser; /* NULL: every map is new */
-	/* May be NULL; after VERIFIER_REJECTED it holds the end of that program's log. */
+	/* May be NULL; after VERIFIER_REJECTED it holds the end of that program's log, from the
+	 * start of a line, without addresses of the kernel's. */
 	struct str *rejection_log;
 };
 
@@ -69,7 +71,8 @@ struct kernel_program {
 	uint32_t type;		       /* enum bpf_prog_type */
 	uint32_t expected_attach_type; /* enum bpf_attach_type */
 	char *skipped_reason; /* why an optional or fallback program is not loaded; NULL: it is */
-	char *verifier_log;   /* with want_logs, else NULL */
+	Bpfleet__V1__VerifierFigures verifier; /* all 0: nothing is known */
+	uint32_t stack_depths[KERNEL_FUNCTIONS_MAX];
 };
 
 /* A map of the manifest. */
@@ -122,7 +125,8 @@ struct kernel_object {
  * Loads every program of a bundle. All or nothing: after an error the kernel holds nothing of it.
  * Returns a new object, freed with kernel_object_free(). May be called from several threads at
  * once. Errors: KERNEL_TOO_OLD, OBJECT_MALFORMED, MANIFEST_INVALID, MANIFEST_MISMATCH (the message
- * names the item), INVALID_PARAMETER, VERIFIER_REJECTED (detail "program"), KERNEL_UNSUPPORTED,
+ * names the item), INVALID_PARAMETER, VERIFIER_REJECTED (details "program",
+ * "object", "verdict", and where known "file", "line", "source"), KERNEL_UNSUPPORTED,
  * KERNEL_REFUSED, LIMIT_EXCEEDED, OUT_OF_MEMORY.
  */
 _must_check_ int kernel_load(const struct kernel_load_options *options, struct kernel_object **ret,

@@ -100,7 +100,11 @@ static void a_bundle_is_loaded_as_its_manifest_says(void **state)
 		assert_int_equal(info.id, program->id);
 		assert_memory_equal(info.tag, program->tag, KERNEL_TAG_LEN);
 		assert_true(program->verified_insns > 0);
-		assert_null(program->verifier_log);
+		assert_int_equal(program->verifier.processed_insns, program->verified_insns);
+		assert_true(program->verifier.verification_time_ns > 0);
+		assert_int_equal(program->verifier.n_stack_depths, 1);
+		if (strcmp(program->name, "tell") == 0)
+			assert_in_range(program->stack_depths[0], 8, 64);
 	}
 	map = object_map(object, "records");
 	assert_int_equal(map->type, BPF_MAP_TYPE_RINGBUF);
@@ -342,16 +346,101 @@ static void a_required_program_that_is_refused_fails_the_load_with_its_log(void 
 	fixture_program(&fixture, "refused")->need = REQUIRED;
 	options.bundle = &fixture.bundle;
 	options.rejection_log = &log;
-	for (int i = 0; i < 2; i++) {
-		options.want_logs = i == 1;
-		assert_int_equal(load_error(&options, &err), ERROR_VERIFIER_REJECTED);
-		assert_string_equal(err.details[0].key, "program");
-		assert_string_equal(err.details[0].value, "refused");
-		assert_non_null(strstr(log.data, "invalid mem access 'map_value_or_null'"));
-		assert_non_null(strstr(err.message, "refused program 'refused': R"));
-		assert_non_null(strstr(err.message, "invalid mem access 'map_value_or_null': "));
-		assert_true(log.len <= KERNEL_LOG_MAX);
+	assert_int_equal(load_error(&options, &err), ERROR_VERIFIER_REJECTED);
+	assert_string_equal(err.details[0].key, "program");
+	assert_string_equal(err.details[0].value, "refused");
+	assert_non_null(strstr(log.data, "invalid mem access 'map_value_or_null'"));
+	assert_non_null(strstr(err.message, "refused program 'refused' at parts.bpf.c:"));
+	assert_non_null(strstr(err.message, "invalid mem access 'map_value_or_null': "));
+	assert_true(log.len <= KERNEL_LOG_MAX);
+	str_done(&log);
+	fixture_done(&fixture);
+}
+
+static const char *detail(const struct error *err, const char *key)
+{
+	for (size_t i = 0; i < err->n_details; i++) {
+		if (strcmp(err->details[i].key, key) == 0)
+			return err->details[i].value;
 	}
+	return "";
+}
+
+/* The line of a fixture's source that an error names is the one that it quotes. */
+static void assert_place(const struct error *err, const char *file, const char *source)
+{
+	char path[256], text[256] = "";
+	FILE *stream;
+
+	assert_string_equal(detail(err, "file"), file);
+	assert_string_equal(detail(err, "source"), source);
+	(void)snprintf(path, sizeof(path), "daemon/core/kernel/fixtures/%s", file);
+	stream = fopen(path, "re");
+	assert_non_null(stream);
+	for (long i = strtol(detail(err, "line"), NULL, 10); i > 0; i--)
+		assert_non_null(fgets(text, sizeof(text), stream));
+	(void)fclose(stream);
+	text[strcspn(text, "\n")] = '\0';
+	assert_string_equal(text + strspn(text, "\t "), source);
+}
+
+static void a_refusal_names_the_line_of_the_source(void **state)
+{
+	static const struct {
+		const char *program, *verdict, *source;
+	} cases[] = {
+		{ "out_of_bounds", "unbounded memory access",
+		  "return (int)*(volatile __u32 *)&table[at];" },
+		{ "endless", "infinite loop detected", "while (wanted == 3)" },
+		{ "unchecked", "invalid mem access 'map_value_or_null'",
+		  "__sync_fetch_and_add(count, 1);" },
+	};
+	static const char *const names[] = { "rejected" };
+	struct kernel_load_options options = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct str log = { 0 };
+		struct fixture fixture;
+		struct error err;
+
+		fixture_init(&fixture, names, 1);
+		for (size_t k = 0; k < fixture.bundle.manifest->n_programs; k++)
+			fixture.bundle.manifest->programs[k]->need = OPTIONAL;
+		fixture_program(&fixture, cases[i].program)->need = REQUIRED;
+		options.bundle = &fixture.bundle;
+		options.rejection_log = &log;
+		assert_int_equal(load_error(&options, &err), ERROR_VERIFIER_REJECTED);
+		assert_string_equal(detail(&err, "program"), cases[i].program);
+		assert_string_equal(detail(&err, "object"), "rejected");
+		assert_non_null(strstr(detail(&err, "verdict"), cases[i].verdict));
+		assert_place(&err, "rejected.bpf.c", cases[i].source);
+		assert_non_null(strstr(log.data, cases[i].verdict));
+		assert_null(strstr(log.data, "= 0xffff"));
+		str_done(&log);
+		fixture_done(&fixture);
+	}
+}
+
+static void of_a_gigantic_log_the_end_is_kept_and_the_line_is_found(void **state)
+{
+	static const char *const names[] = { "huge" };
+	struct kernel_load_options options = { 0 };
+	struct str log = { 0 };
+	struct fixture fixture;
+	struct error err;
+
+	(void)state;
+	/* Seconds of the verifier: once is enough. */
+	if (geteuid() != 0)
+		skip();
+	fixture_init(&fixture, names, 1);
+	options.bundle = &fixture.bundle;
+	options.rejection_log = &log;
+	assert_int_equal(load_error(&options, &err), ERROR_VERIFIER_REJECTED);
+	assert_non_null(strstr(detail(&err, "verdict"), "BPF program is too large"));
+	assert_place(&err, "huge.bpf.c", "for (int i = 0; i < 100000000; i++) sum += step;");
+	assert_in_range(log.len, KERNEL_LOG_MAX / 2, KERNEL_LOG_MAX);
 	str_done(&log);
 	fixture_done(&fixture);
 }
@@ -416,23 +505,6 @@ static void a_fallback_group_may_span_objects_and_may_run_out(void **state)
 	assert_true(object_program(object, "pass")->fd >= 0);
 	assert_int_equal(object_program(object, "refused")->fd, -1);
 	assert_true(object_program(object, "tell")->fd >= 0);
-	kernel_object_free(object);
-	fixture_done(&fixture);
-}
-
-static void logs_of_programs_that_pass_are_given_when_asked_for(void **state)
-{
-	struct kernel_load_options options = { .want_logs = true };
-	struct kernel_object *object;
-	struct error err = { 0 };
-	struct fixture fixture;
-
-	(void)state;
-	init_parts(&fixture);
-	options.bundle = &fixture.bundle;
-	assert_int_equal(kernel_load(&options, &object, &err), 0);
-	assert_non_null(strstr(object_program(object, "tell")->verifier_log, "processed"));
-	assert_non_null(strstr(object_program(object, "refused")->skipped_reason, "VERIFIER"));
 	kernel_object_free(object);
 	fixture_done(&fixture);
 }
@@ -712,7 +784,8 @@ static int run(void)
 		cmocka_unit_test(a_required_program_that_is_refused_fails_the_load_with_its_log),
 		cmocka_unit_test(of_a_fallback_group_the_first_that_loads_wins),
 		cmocka_unit_test(a_fallback_group_may_span_objects_and_may_run_out),
-		cmocka_unit_test(logs_of_programs_that_pass_are_given_when_asked_for),
+		cmocka_unit_test(a_refusal_names_the_line_of_the_source),
+		cmocka_unit_test(of_a_gigantic_log_the_end_is_kept_and_the_line_is_found),
 		cmocka_unit_test(maps_of_access_read_are_frozen_where_their_type_allows),
 		cmocka_unit_test(writing_says_what_is_wrong_with_a_write),
 		cmocka_unit_test(a_percpu_entry_is_written_on_every_cpu),
