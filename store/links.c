@@ -21,8 +21,8 @@ static const struct field link_fields[] = {
 };
 static const struct row_type link_type = ROW_TYPE(store_link, link_fields, 16);
 
-/* The fields that an update writes: from the state on. */
-static const struct row_type update_type = { sizeof(struct store_link), link_fields + 8, 7, 8 };
+/* The fields that an update writes: from the places on. */
+static const struct row_type update_type = { sizeof(struct store_link), link_fields + 7, 8, 9 };
 
 /* A program and its instance show how many links they have. */
 static int link_change_counts(struct store_tx *tx, const struct store_link *row, struct error *err)

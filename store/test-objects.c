@@ -582,6 +582,7 @@ static void links_change_are_listed_and_go(void **state)
 	fixture_ok(f, store_link_insert(&tx, &link, &f->err));
 	link.kernel_id = 0;
 	link.resolved_offset = 7;
+	link.places = (struct store_bytes){ "abc", 3 };
 	fixture_ok(f, store_link_update(&tx, &link, &f->err));
 	fixture_ok(f, store_link_set_state(&tx, LINK_B, LINK_PENDING_TARGET, "TARGET_NOT_FOUND",
 					   &f->err));
@@ -591,6 +592,8 @@ static void links_change_are_listed_and_go(void **state)
 	assert_string_equal(all[1].reason, "TARGET_NOT_FOUND");
 	assert_int_equal(all[1].kernel_id, 0);
 	assert_int_equal(all[1].resolved_offset, 7);
+	assert_memory_equal(all[1].places.data, "abc", all[1].places.size);
+	assert_int_equal(all[1].places.size, 3);
 	fixture_ok(f, store_link_list(
 			      f->store,
 			      &(struct store_link_filter){ .instance = ID_A, .program = "drop" },

@@ -27,6 +27,7 @@
 #include "daemon/core/trusted.h"
 #include "daemon/ipc/channel.h"
 #include "daemon/mapread/mapread.h"
+#include "proto/arena.h"
 #include "store/audit.h"
 #include "store/journal.h"
 
@@ -186,6 +187,17 @@ void core_notice_ended_instance(struct core *core, const char *id)
 	resource_format_instance(id, name);
 	notice.ended_instance = name;
 	send_notice(core, &notice);
+}
+
+void core_notice_unresolved(struct core *core, const char *link, const struct hook *hook)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new(65536);
+	Bpfleet__Ipc__Notice notice = BPFLEET__IPC__NOTICE__INIT;
+	struct error ignored = { 0 };
+
+	notice.unresolved_link = (char *)(uintptr_t)link;
+	if (arena != NULL && hook_to_message(hook, arena, &notice.unresolved_hook, &ignored) >= 0)
+		send_notice(core, &notice);
 }
 
 static void on_session_ended(void *user, struct session *session)

@@ -103,6 +103,9 @@ void core_front_failed(struct core *core, const struct error *err);
 /* Front's grants for an instance are void. */
 void core_notice_ended_instance(struct core *core, const char *id);
 
+/* A link's file is another one: front looks for the symbol again (serve_resolve_link()). */
+void core_notice_unresolved(struct core *core, const char *link, const struct hook *hook);
+
 /* Puts the policy and trust of settings_open(fd) in force; on an error the old ones stay and an
  * alarm is shown. */
 void core_reload(struct core *core, int settings_fd);

@@ -86,6 +86,8 @@ static const struct method methods[] = {
 	INTERNAL("CloseSession", "connect", NULL, serve_close_session, 16 * KIB, 0),
 	INTERNAL("CountEvents", "connect", &bpfleet__ipc__count_events_request__descriptor,
 		 serve_count_events, 8 * MIB, METHOD_NO_SESSION),
+	INTERNAL("ResolveLink", "connect", &bpfleet__ipc__resolve_link_request__descriptor,
+		 serve_resolve_link, 256 * KIB, METHOD_NO_SESSION),
 	INTERNAL("GrantMap", "read", &bpfleet__ipc__grant_map_request__descriptor, serve_grant_map,
 		 1 * MIB, 0),
 	INTERNAL("GrantCounter", "read", &bpfleet__ipc__grant_map_request__descriptor,

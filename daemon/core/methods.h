@@ -21,6 +21,8 @@ METHOD_SERVE(serve_detach);
 METHOD_SERVE(serve_unload);
 METHOD_SERVE(serve_keep_lease);
 METHOD_SERVE(serve_count_events);
+/* reattach.c */
+METHOD_SERVE(serve_resolve_link);
 /* replace.c, rollback.c */
 METHOD_SERVE(serve_replace);
 METHOD_SERVE(serve_rollback);

@@ -9,6 +9,7 @@
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/links.h"
+#include "daemon/core/methods.h"
 #include "daemon/core/reconcile-private.h"
 #include "daemon/core/request.h"
 #include "daemon/core/select.h"
@@ -74,6 +75,8 @@ static int record(struct reattach *reattach, struct error *err)
 		.reason = reason,
 		.kernel_id = attached ? reattach->link.id : 0,
 		.attached_at_ns = attached ? clock_realtime_ns() : 0,
+		.places = { reattach->plan.resolved.places,
+			    reattach->plan.resolved.n_places * sizeof(struct kernel_place) },
 		.resolved_offset = reattach->plan.resolved.offset,
 		.resolved_dev = reattach->plan.resolved.dev,
 		.resolved_inode = reattach->plan.resolved.inode,
@@ -118,6 +121,8 @@ static void attach_done(struct job *job)
 			 reattach->instance);
 	busy_leave(core, reattach->plan.id);
 	busy_leave(core, reattach->instance);
+	if (reattach->r < 0 && reattach->err.code == ERROR_TARGET_CHANGED)
+		core_notice_unresolved(core, reattach->plan.id, reattach->plan.hook);
 	core_notice(core);
 	select_settled(core, reattach->instance);
 }
@@ -179,4 +184,43 @@ int reattach_begin(struct core *core, const struct store_link *row, struct error
 	reattach->job = (struct job){ .work = attach_work, .done = attach_done };
 	jobs_submit(core->jobs, &TAKE_PTR(reattach)->job);
 	return 0;
+}
+
+int serve_resolve_link(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__Ipc__ResolveLinkRequest *message = (const void *)request->message;
+	const Bpfleet__Ipc__ResolvedTarget *target = request->frame.frame->request->resolved;
+	_cleanup_store_tx_ struct store_tx tx = { 0 };
+	struct kernel_resolved resolved = { 0 };
+	_cleanup_free_ struct store_link *row = NULL;
+	struct core *core = request->core;
+	char reason[600];
+	int r = store_link_get(core->store, message->link, &row, err);
+
+	(void)ret_response;
+	if (r >= 0 && row->state != LINK_PENDING_TARGET && row->state != LINK_TARGET_GONE)
+		r = error_raise(err, ERROR_PROTOCOL, "link %s does not wait", row->id);
+	if (r >= 0 && target != NULL)
+		r = links_take_resolved(target, request->arena, &resolved, err);
+	if (r < 0)
+		return r;
+	(void)snprintf(reason, sizeof(reason), "%s: the file was replaced: %.400s",
+		       error_info(ERROR_TARGET_CHANGED)->reason, message->problem);
+	if (target == NULL && strcmp(row->reason, reason) == 0)
+		return REQUEST_DONE;
+	r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
+	if (r >= 0 && target == NULL) {
+		r = store_link_set_state(&tx, row->id, LINK_PENDING_TARGET, reason, err);
+	} else if (r >= 0) {
+		row->places =
+			(struct store_bytes){ resolved.places,
+					      resolved.n_places * sizeof(struct kernel_place) };
+		row->resolved_offset = resolved.offset;
+		row->resolved_dev = resolved.dev;
+		row->resolved_inode = resolved.inode;
+		r = store_link_update(&tx, row, err);
+	}
+	if (r >= 0)
+		r = store_tx_commit(&tx, err);
+	return r < 0 || target == NULL ? r : reattach_begin(core, row, err);
 }

@@ -1,8 +1,11 @@
 #include "daemon/front/forward.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "bpfleet/v1/node.pb-c.h"
 #include "daemon/front/call.h"
 #include "daemon/front/resolve.h"
@@ -77,9 +80,9 @@ static const char *hook_symbol(struct arena *arena, const Bpfleet__V1__Hook *hoo
 	return NULL;
 }
 
-static int attach_resolve(struct attach *attach, const Bpfleet__V1__Hook *hook, struct error *err)
+static int resolve(struct front *front, struct arena *arena, const Bpfleet__V1__Hook *hook,
+		   resolver_fn fn, void *arg, struct resolving **ret, struct error *err)
 {
-	struct arena *arena = rpc_call_arena(attach->job.call);
 	const char *path = as_string(arena, &hook->target, PATH_MAX_BYTES);
 	const bool usdt = strcmp(hook->kind, "usdt") == 0;
 	const char *symbol = hook_symbol(arena, hook, usdt);
@@ -91,8 +94,7 @@ static int attach_resolve(struct attach *attach, const Bpfleet__V1__Hook *hook, 
 		return error_raise(
 			err, ERROR_INVALID_HOOK,
 			"a hook in a file needs its symbol or probe: uprobe:PATH:SYMBOL");
-	return resolver_start(attach->job.front->resolver, path, symbol, usdt, on_resolved, attach,
-			      &attach->resolving, err);
+	return resolver_start(front->resolver, path, symbol, usdt, fn, arg, ret, err);
 }
 
 /* Core lets this caller attach there, and asks where the symbol is. */
@@ -101,7 +103,8 @@ static void attach_resolve_now(struct attach *attach)
 	struct error err = { 0 };
 
 	attach->resolved = true;
-	if (attach_resolve(attach, attach->hook, &err) < 0)
+	if (resolve(attach->job.front, rpc_call_arena(attach->job.call), attach->hook, on_resolved,
+		    attach, &attach->resolving, &err) < 0)
 		job_fail(&attach->job, &err);
 }
 
@@ -133,4 +136,86 @@ void attach_on_done(struct rpc_call *call, void *user)
 {
 	attach_on_cancelled(call, user);
 	job_free(rpc_call_state(call));
+}
+
+/* ---- links whose file is another one now */
+
+#define AGAIN_ARENA ((size_t)64 << 10)
+
+struct again {
+	struct front *front;
+	struct again *next; /* in front->agains */
+	struct arena *arena;
+	char link[64];
+	struct resolving *resolving;
+};
+
+static void again_end(struct again *again)
+{
+	struct again **at = &again->front->agains;
+
+	while (*at != again)
+		at = &(*at)->next;
+	*at = again->next;
+	arena_free(again->arena);
+	free(again);
+}
+
+static void on_again_told(void *arg, const struct core_reply *reply)
+{
+	(void)arg;
+	if (reply->error != NULL && reply->error->code != ERROR_UNAVAILABLE)
+		log_error(LOG_LEVEL_WARNING, reply->error, "tell core where a symbol is");
+}
+
+static void on_again(void *arg, const Bpfleet__Ipc__ResolvedTarget *target,
+		     const struct error *error)
+{
+	Bpfleet__Ipc__ResolveLinkRequest message = BPFLEET__IPC__RESOLVE_LINK_REQUEST__INIT;
+	struct core_request request = {
+		.method = "ResolveLink", .deadline = UINT64_MAX, .fd = -1, .resolved = target
+	};
+	struct again *again = arg;
+	struct error err = { 0 };
+	uint8_t *bytes = NULL;
+	int r;
+
+	message.link = again->link;
+	if (error != NULL)
+		message.problem = (char *)(uintptr_t)error->message;
+	r = arena_pack(again->arena, &message.base, &bytes, &request.body_size, &err);
+	request.body = bytes;
+	if (r == 0)
+		r = core_call(again->front->core, &request, on_again_told, NULL, NULL, &err);
+	if (r < 0)
+		log_error(LOG_LEVEL_WARNING, &err, "tell core where a symbol is");
+	again_end(again);
+}
+
+void attach_again(struct front *front, const char *link, const Bpfleet__V1__Hook *hook)
+{
+	struct again *again = front->agains;
+	struct error err = { 0 };
+
+	while (again != NULL && strcmp(again->link, link) != 0)
+		again = again->next;
+	/* Core asks again as long as the link waits. */
+	if (again != NULL || hook == NULL || (again = calloc(1, sizeof(*again))) == NULL)
+		return;
+	again->front = front;
+	again->next = front->agains;
+	front->agains = again;
+	again->arena = arena_new(AGAIN_ARENA);
+	(void)snprintf(again->link, sizeof(again->link), "%s", link);
+	if (again->arena == NULL ||
+	    resolve(front, again->arena, hook, on_again, again, &again->resolving, &err) < 0)
+		again_end(again);
+}
+
+void attach_again_end(struct front *front)
+{
+	while (front->agains != NULL) {
+		resolver_cancel(front->agains->resolving);
+		again_end(front->agains);
+	}
 }

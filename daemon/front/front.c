@@ -8,6 +8,7 @@
 #include "daemon/front/connection.h"
 #include "daemon/front/events.h"
 #include "daemon/front/fdservice.h"
+#include "daemon/front/forward.h"
 #include "daemon/front/grant.h"
 #include "daemon/front/kallsyms.h"
 #include "daemon/front/resolve.h"
@@ -85,6 +86,8 @@ static void on_notice(void *user, const Bpfleet__Ipc__Notice *notice)
 	}
 	if (notice->ended_session.len > 0)
 		session_ended(front, notice->ended_session.data, notice->ended_session.len);
+	if (notice->unresolved_link[0] != '\0')
+		attach_again(front, notice->unresolved_link, notice->unresolved_hook);
 	if (notice->revision > front->revision) {
 		front->revision = notice->revision;
 		wake = true;
@@ -234,6 +237,7 @@ void front_free(struct front *front)
 	rpc_timer_cancel(front->housekeeping);
 	core_free(TAKE_PTR(front->core));
 	rpc_listener_free(TAKE_PTR(front->listener));
+	attach_again_end(front);
 	resolver_free(front->resolver);
 	tallies_stop(front->tallies);
 	kallsyms_free(TAKE_PTR(front->kallsyms));

@@ -14,6 +14,7 @@
 #include "daemon/front/counts.h"
 #include "daemon/front/limit.h"
 
+struct again;
 struct error;
 struct events;
 struct fdservice;
@@ -62,6 +63,7 @@ struct front {
 	struct tallies *tallies;
 	struct watchers *watchers;
 	struct resolver *resolver;
+	struct again *agains; /* links whose symbol is being looked up again */
 	struct fdservice *fdservice;
 	struct rpc_health *health;
 	struct rpc_reflection *reflection;

@@ -61,4 +61,32 @@ expect "and heard" tick heard
 expect "with their arguments" sums_are "20 20 90 -60 21990232555520 -100 180 5000 0"
 expect "the instance goes" cli unload u
 expect "and the semaphore with it" tick alone
+
+# ---- the file is replaced, as an upgrade of its package does
+upgrade() { cp "$1" "$WORK/target.new" && mv "$WORK/target.new" "$WORK/target"; }
+link_is() { # PATTERN, in the line of the link
+	for _ in $(seq 200); do
+		cli --output json list links | jq -r '.links[] | select(.hook.kind == "usdt") | .state + " " + .reason' >"$WORK/link"
+		grep -q "$1" "$WORK/link" && return 0
+		sleep 0.1
+	done
+	cat "$WORK/link"
+	return 1
+}
+heard_at_last() { for _ in $(seq 200); do tick heard >/dev/null && return 0; sleep 0.1; done; return 1; }
+cli load usdt --label u >/dev/null
+cli attach u on_tick "usdt:$WORK/target:demo:tick" >/dev/null
+expect "the probe of the file as it is is heard" tick heard
+upgrade "$WORK/usr/bin/bpfleet"
+expect "another file without the probe takes its place: the link waits, and says for what" link_is "LINK_STATE_PENDING_TARGET.*demo:tick"
+upgrade "$NODE_BUILD/tests/e2e/usdt-target-next"
+exec {target[1]}>&-
+wait "$target_PID" || true
+coproc target { exec "$WORK/target" 10; }
+read -r -t 20 word <&"${target[0]}"
+expect "the next version of the program is heard, by the probe's new places" heard_at_last
+expect "with the right arguments" sums_are "20 20 90 -60 21990232555520 -100 180 5000 0"
+expect "and the link is attached" link_is LINK_STATE_ATTACHED
+expect "the instance goes again" cli unload u
+expect "and the semaphore of the new file with it" tick alone
 node_finish
