@@ -116,6 +116,12 @@ static void grant_map(struct test_core *core, struct channel_frame *frame, bool 
 		answer = (struct answer){ .reason = map == NULL ? "NOT_FOUND" : "PERMISSION_DENIED",
 					  .fd = -1 };
 		(void)atomic_fetch_add(&core->n_denied, 1);
+	} else if (request->purpose == BPFLEET__IPC__PURPOSE__PURPOSE_SYMBOLS) {
+		(void)atomic_fetch_add(&core->n_symbols, 1);
+		answer.fd = core->symbols_fd;
+		answer.reason = core->symbols_fd < 0 ? "KERNEL_UNSUPPORTED" : NULL;
+	} else if (request->purpose == BPFLEET__IPC__PURPOSE__PURPOSE_ENTRIES) {
+		answer.fd = core->entries_fd;
 	} else if (counter) {
 		counted.known = core->counter_fd >= 0;
 		counted.offset = 8;
@@ -490,6 +496,8 @@ void test_front_start(struct test_front *test, const struct test_options *given)
 	core->channel = channel_new(pair[1], 4096);
 	core->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	core->counter_fd = -1;
+	core->symbols_fd = -1;
+	core->entries_fd = -1;
 	core->policy_epoch = 1;
 	core->revision = 1;
 	core->credits = options->credits > 0 ? options->credits : 16;

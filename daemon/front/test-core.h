@@ -39,6 +39,8 @@ struct test_core {
 	struct test_map maps[TEST_MAPS_MAX];
 	size_t n_maps;
 	int counter_fd;
+	int symbols_fd;	    /* kallsyms; -1: refused, as it begins */
+	int entries_fd;	    /* of a run over a local storage */
 	const uint8_t *btf; /* of types 1 (key) and 2 (value), given by GetMap alone */
 	uint32_t n_btf;
 	uint32_t event_type_id;
@@ -61,6 +63,7 @@ struct test_core {
 	atomic_uint n_requests, n_outstanding, max_outstanding;
 	atomic_uint n_sessions, n_opened, n_grants, n_counters, n_stores, n_denied,
 		n_unknown_sessions, n_sockets;
+	atomic_uint n_symbols; /* asked for */
 	atomic_uint n_counted; /* records of the ring buffer that front told of */
 };
 

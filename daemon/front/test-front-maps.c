@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -320,6 +322,132 @@ static void a_dump_under_way_ends_when_the_policy_takes_it_away(void **state)
 	/* It may have been over before the notice came. */
 	assert_true(r == 0 || err.code == ERROR_PERMISSION_DENIED);
 	rpc_stream_free(stream);
+}
+
+/* ---- stacks and local storages */
+
+static int memory_file(const char *text, size_t n)
+{
+	const int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, n), n);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	return fd;
+}
+
+/* In place of the hash; only programs could put a stack in. */
+static int use_stack_map(void)
+{
+	const int fd = bpf_map_create(BPF_MAP_TYPE_STACK_TRACE, "stacks", 4, 64, 16, NULL);
+
+	assert_true(fd >= 0);
+	front.core.maps[0].fd = fd;
+	return fd;
+}
+
+/* Why there are no symbols, as an answer about a stack that is not there tells. */
+static const char *no_symbols(Bpfleet__V1__Encoding encoding)
+{
+	Bpfleet__V1__LookupMapRequest request = BPFLEET__V1__LOOKUP_MAP_REQUEST__INIT;
+	ProtobufCBinaryData key = { 4, (uint8_t[4]){ 1 } };
+	ProtobufCMessage *message = NULL;
+
+	request.map = MAP_NAME;
+	request.n_keys = 1;
+	request.keys = &key;
+	request.encoding = encoding;
+	assert_int_equal(test_call(channel, "LookupMap", &request.base, arena, &message),
+			 ERROR_NONE);
+	assert_false(((Bpfleet__V1__LookupMapResponse *)message)->entries[0]->found);
+	return ((Bpfleet__V1__LookupMapResponse *)message)->no_symbols;
+}
+
+static void symbols_are_read_once_for_many_stacks(void **state)
+{
+	static const char text[] = "ffffffff81000000 T _text\n";
+	const int fd = use_stack_map();
+
+	(void)state;
+	front.core.symbols_fd = memory_file(text, sizeof(text) - 1);
+	assert_string_equal(no_symbols(BPFLEET__V1__ENCODING__ENCODING_PACKED), "");
+	assert_int_equal(front.core.n_symbols, 0);
+	for (int i = 0; i < 20; i++)
+		assert_string_equal(no_symbols(BPFLEET__V1__ENCODING__ENCODING_JSON), "");
+	assert_int_equal(front.core.n_symbols, 1);
+	(void)close(front.core.symbols_fd);
+	(void)close(fd);
+}
+
+static void why_there_are_no_symbols_is_told(void **state)
+{
+	static const char hidden[] = "0000000000000000 T _text\n";
+	const int fd = use_stack_map();
+
+	(void)state;
+	assert_string_equal(no_symbols(BPFLEET__V1__ENCODING__ENCODING_JSON),
+			    "said by the core of clay");
+	front.core.symbols_fd = memory_file(hidden, sizeof(hidden) - 1);
+	assert_non_null(strstr(no_symbols(BPFLEET__V1__ENCODING__ENCODING_JSON), "kptr_restrict"));
+	(void)close(front.core.symbols_fd);
+	(void)close(fd);
+}
+
+/* The thread that reads them is still at it when front stops. */
+static void who_leaves_while_symbols_are_read_is_forgotten(void **state)
+{
+	static const char line[] = "ffffffff81000000 T _text\n";
+	const int fd = use_stack_map();
+	char *text = malloc(4 << 20);
+	struct rpc_stream *streams[4];
+
+	(void)state;
+	for (size_t i = 0; i < (4 << 20); i++)
+		text[i] = line[i % (sizeof(line) - 1)];
+	front.core.symbols_fd = memory_file(text, 4 << 20);
+	for (int i = 0; i < 4; i++)
+		streams[i] = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
+	assert_true(test_await(&front.core.n_symbols, 1) >= 1);
+	for (int i = 0; i < 4; i++)
+		rpc_stream_free(streams[i]);
+	free(text);
+	(void)close(front.core.symbols_fd);
+	(void)close(fd);
+}
+
+static void a_local_storage_is_dumped_as_core_walks_it(void **state)
+{
+	static const uint64_t entries[] = { 4711, 70, 815, 80 };
+	struct btf *btf = btf__new_empty();
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC, .btf_key_type_id = 1,
+		    .btf_value_type_id = 2);
+	ProtobufCMessage *message = NULL;
+	struct rpc_stream *stream;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(btf__add_int(btf, "int", 4, BTF_INT_SIGNED), 1);
+	assert_int_equal(btf__add_int(btf, "unsigned long", 8, 0), 2);
+	assert_int_equal(btf__load_into_kernel(btf), 0);
+	opts.btf_fd = (uint32_t)btf__fd(btf);
+	front.core.maps[0].fd = bpf_map_create(BPF_MAP_TYPE_TASK_STORAGE, "tasks", 4, 8, 0, &opts);
+	assert_true(front.core.maps[0].fd >= 0);
+	front.core.btf = btf__raw_data(btf, &front.core.n_btf);
+	front.core.entries_fd = memory_file((const char *)entries, sizeof(entries));
+	stream = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
+	assert_int_equal(rpc_stream_receive(stream, arena, &message, &err), 1);
+	assert_int_equal(((Bpfleet__V1__DumpMapResponse *)message)->n_json, 2);
+	assert_string_equal(((Bpfleet__V1__DumpMapResponse *)message)->json[0],
+			    "{\"key\":4711,\"value\":70}");
+	assert_int_equal(rpc_stream_receive(stream, arena, &message, &err), 0);
+	rpc_stream_free(stream);
+	stream = dump_open(BPFLEET__V1__ENCODING__ENCODING_PACKED);
+	assert_true(rpc_stream_receive(stream, arena, &message, &err) < 0);
+	assert_int_equal(err.code, ERROR_MAP_TYPE_UNSUPPORTED);
+	rpc_stream_free(stream);
+	(void)close(front.core.maps[0].fd);
+	(void)close(front.core.entries_fd);
+	btf__free(btf);
 }
 
 /* ---- events */
@@ -734,6 +862,10 @@ int main(void)
 		T(a_dump_in_json_is_cut_into_messages_a_client_takes),
 		T(a_dump_that_nobody_reads_holds_up_nobody),
 		T(a_dump_under_way_ends_when_the_policy_takes_it_away),
+		T(symbols_are_read_once_for_many_stacks),
+		T(why_there_are_no_symbols_is_told),
+		T(who_leaves_while_symbols_are_read_is_forgotten),
+		T(a_local_storage_is_dumped_as_core_walks_it),
 		T(events_come_in_order_and_what_was_before_does_not),
 		T(one_event_comes_within_the_latency_promised),
 		T(drops_that_the_program_counts_are_told),

@@ -5,13 +5,18 @@
 
 # No manifest gives these a writer.
 readable_only=" perf_event_array sk_storage struct_ops ringbuf inode_storage user_ringbuf arena "
+# Types that came after Linux 6.1, where this kernel has them.
+newer=$(bpftool feature probe kernel 2>/dev/null | sed -n 's/^eBPF map_type \(arena\|cgrp_storage\) is available$/\1/p')
 build() { # NAME ACCESS
-	local maps map access
-	maps=$(sed -n 's/.*} \([a-z_]*\) SEC(".maps");/\1/p; s/^\(MAP\|KEYLESS\|BUFFER\)(\([a-z_]*\),.*/\2/p; s/^struct tcp_congestion_ops \(.*\) = {/\1/p' \
-		"$NODE_ROOT/tests/e2e/types/types.bpf.c")
+	local map access object
 	{
-		printf 'name: %s\nversion: 1.0.0\ndescription: A map of every type.\nobjects:\n  - types.bpf.o\nmaps:\n' "$1"
-		for map in $maps; do
+		printf 'name: %s\nversion: 1.0.0\ndescription: A map of every type.\nobjects:\n' "$1"
+		for object in types $newer; do
+			printf '  - %s.bpf.o\n' "$object"
+		done
+		printf 'maps:\n'
+		for map in $newer $(sed -n 's/.*} \([a-z_]*\) SEC(".maps");/\1/p; s/^\(MAP\|KEYLESS\|BUFFER\)(\([a-z_]*\),.*/\2/p; s/^struct tcp_congestion_ops \(.*\) = {/\1/p' \
+			"$NODE_ROOT/tests/e2e/types/types.bpf.c"); do
 			access=$2
 			[ "${readable_only#* $map }" = "$readable_only" ] || access=read
 			if [ "$map" = lpm_trie ]; then

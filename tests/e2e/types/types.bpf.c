@@ -1,4 +1,7 @@
-/* One map of each type that the kernel has; types.c writes, reads and deletes what each can. */
+/*
+ * One map of each type that Linux 6.1 has; types.c writes, reads and deletes what each can. Those that
+ * came later are in objects of their own.
+ */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
@@ -57,7 +60,6 @@ MAP(reuseport_sockarray, REUSEPORT_SOCKARRAY, 4, 0, __u32, __u64);
 MAP(sk_storage, SK_STORAGE, 0, BPF_F_NO_PREALLOC, int, struct value);
 MAP(inode_storage, INODE_STORAGE, 0, BPF_F_NO_PREALLOC, int, struct value);
 MAP(task_storage, TASK_STORAGE, 0, BPF_F_NO_PREALLOC, int, struct value);
-MAP(cgrp_storage, CGRP_STORAGE, 0, BPF_F_NO_PREALLOC, int, struct value);
 MAP(cgroup_storage, CGROUP_STORAGE, 0, 0, struct bpf_cgroup_storage_key, __u64);
 MAP(percpu_cgroup_storage, PERCPU_CGROUP_STORAGE, 0, 0, struct bpf_cgroup_storage_key, __u64);
 KEYLESS(queue, QUEUE, 4, __u32);
@@ -65,7 +67,6 @@ KEYLESS(stack, STACK, 4, __u32);
 KEYLESS(bloom_filter, BLOOM_FILTER, 16, __u32);
 BUFFER(ringbuf, RINGBUF, 4096, 0);
 BUFFER(user_ringbuf, USER_RINGBUF, 4096, 0);
-BUFFER(arena, ARENA, 1, BPF_F_MMAPABLE);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
