@@ -300,6 +300,23 @@ static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
 		.options = { { "netns", HOOK_FORM_NETNS, NULL } },
 		.usage = "netkit:IFNAME:primary|peer[,netns=NETNS]",
 	},
+	[HOOK_KPROBE_SESSION] = {
+		.name = "kprobe_session",
+		.program_type = "kprobe",
+		.target = "GLOB",
+		.target_form = HOOK_FORM_GLOBS,
+		.usage = "kprobe_session:GLOB[|GLOB...]",
+	},
+	[HOOK_UPROBE_SESSION] = {
+		.name = "uprobe_session",
+		.program_type = "kprobe",
+		.target = "/PATH",
+		.target_form = HOOK_FORM_PATH,
+		.argument = { "symbol", HOOK_FORM_SYMBOL, NULL },
+		.options = { { "pid", HOOK_FORM_PID, NULL } },
+		.usage = "uprobe_session:/PATH:SYMBOL[,pid=N]",
+		.resolved = true,
+	},
 	[HOOK_SOCKET_FILTER] = {
 		.name = "socket_filter",
 		.program_type = "socket_filter",

@@ -114,6 +114,12 @@ static const struct {
 	{ "kprobe.multi", false, "kprobe_multi:*" },
 	{ "kretprobe.multi", true, "kretprobe_multi:%s" },
 	{ "kretprobe.multi", false, "kretprobe_multi:*" },
+	{ "kprobe.session", true, "kprobe_session:%s" },
+	{ "kprobe.session", false, "kprobe_session:*" },
+	{ "uprobe.session", true, "uprobe_session:%s" },
+	{ "uprobe.session", false, "uprobe_session:*" },
+	{ "uprobe.session.s", true, "uprobe_session:%s" },
+	{ "uprobe.session.s", false, "uprobe_session:*" },
 	{ "uretprobe", true, "uretprobe:%s" },
 	{ "uretprobe", false, "uretprobe:*" },
 	{ "uretprobe.s", true, "uretprobe:%s" },
@@ -225,6 +231,12 @@ static bool is_of(const char *pattern, const char *kind)
 	return strncmp(pattern, kind, strlen(kind)) == 0;
 }
 
+static bool is_of_functions(const char *pattern)
+{
+	return is_of(pattern, "kprobe_multi:") || is_of(pattern, "kretprobe_multi:") ||
+	       is_of(pattern, "kprobe_session:");
+}
+
 static const char *expand(struct arena *arena, const char *pattern, const char *rest)
 {
 	_cleanup_(hook_freep) struct hook *hook = NULL;
@@ -235,10 +247,10 @@ static const char *expand(struct arena *arena, const char *pattern, const char *
 			       percent != NULL ? (size_t)(percent - pattern) : strlen(pattern));
 	if (percent != NULL && is_of(pattern, "tracepoint:"))
 		append_tracepoint(&text, rest);
-	else if (percent != NULL && (is_of(pattern, "uprobe:") || is_of(pattern, "uretprobe:")))
+	else if (percent != NULL && (is_of(pattern, "uprobe:") || is_of(pattern, "uretprobe:") ||
+				     is_of(pattern, "uprobe_session:")))
 		append_uprobe(&text, rest);
-	else if (percent != NULL &&
-		 (is_of(pattern, "kprobe_multi:") || is_of(pattern, "kretprobe_multi:")))
+	else if (percent != NULL && is_of_functions(pattern))
 		append_glob(&text, rest);
 	else if (percent != NULL && is_of(pattern, "usdt:"))
 		append_usdt(&text, rest);
@@ -294,7 +306,12 @@ static int infer_program(struct arena *arena, const struct infer_object *object,
 			 const struct bpf_program *bpf, Bpfleet__V1__Manifest *manifest,
 			 struct error *err)
 {
-	const char *type = libbpf_bpf_prog_type_str(bpf_program__type(bpf)), *pattern;
+	const char *pattern = infer_hook(arena, bpf_program__section_name(bpf));
+	/* A section that this libbpf does not know is of a session (libbpf 1.5), or of no use here.
+	 */
+	const char *type = bpf_program__type(bpf) == BPF_PROG_TYPE_UNSPEC && pattern != NULL
+				   ? "kprobe"
+				   : libbpf_bpf_prog_type_str(bpf_program__type(bpf));
 	Bpfleet__V1__ProgramSpec *spec = arena_alloc(arena, sizeof(*spec));
 
 	if (manifest->n_programs >= BUNDLE_PROGRAMS_MAX)
@@ -311,15 +328,13 @@ static int infer_program(struct arena *arena, const struct infer_object *object,
 	if (spec->object == NULL || spec->name == NULL || spec->type == NULL ||
 	    spec->hooks == NULL || spec->default_hooks == NULL)
 		return out_of_memory(err);
-	pattern = infer_hook(arena, bpf_program__section_name(bpf));
 	if (pattern != NULL)
 		spec->hooks[spec->n_hooks++] = copy(arena, pattern);
 	/* A section that says where exactly is where other loaders attach by themselves; of
 	 * functions it may say several. */
 	if (pattern != NULL &&
 	    (strchr(pattern, '*') == NULL ||
-	     ((is_of(pattern, "kprobe_multi:") || is_of(pattern, "kretprobe_multi:")) &&
-	      strcmp(strchr(pattern, ':'), ":*") != 0))) {
+	     (is_of_functions(pattern) && strcmp(strchr(pattern, ':'), ":*") != 0))) {
 		_cleanup_(hook_freep) struct hook *hook = NULL;
 
 		if (hook_parse(pattern, &hook, NULL) == 0)

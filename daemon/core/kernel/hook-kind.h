@@ -9,6 +9,8 @@
 #include "daemon/core/kernel/hooks.h"
 
 #define HOOK_AS_IS (-1)
+/* Younger than the oldest headers that this is built with. */
+#define HOOK_TRACE_UPROBE_SESSION 57
 #define HOOK_WHY_SIZE sizeof(((struct kernel_support *)NULL)->detail)
 
 struct hook_ops {
@@ -49,9 +51,9 @@ extern const struct hook_ops hook_cgroup; /* of all kinds whose target is a cgro
 extern const struct hook_ops hook_tracepoint;
 extern const struct hook_ops hook_raw_tp;
 extern const struct hook_ops hook_tp_btf;
-extern const struct hook_ops hook_uprobe, hook_uretprobe, hook_usdt;
+extern const struct hook_ops hook_uprobe, hook_uretprobe, hook_uprobe_session, hook_usdt;
 extern const struct hook_ops hook_kprobe, hook_kretprobe, hook_ksyscall, hook_kretsyscall;
-extern const struct hook_ops hook_kprobe_multi, hook_kretprobe_multi;
+extern const struct hook_ops hook_kprobe_multi, hook_kretprobe_multi, hook_kprobe_session;
 extern const struct hook_ops hook_fentry, hook_fexit, hook_fmod_ret, hook_lsm, hook_lsm_cgroup;
 extern const struct hook_ops hook_perf_event, hook_iter, hook_struct_ops;
 
@@ -97,7 +99,8 @@ void hook_differs(struct kernel_link_view *view, enum kernel_link_state state, c
 /* update() of every kind that BPF_LINK_UPDATE knows: compares and swaps the program. */
 int hook_update_link(const struct kernel_attach *attach, int old_program_fd, int link_fd);
 
-/* Adds who holds a busy hook: "holder_program_id", and "holder_program" if somebody else made it. */
+/* Adds who holds a busy hook: "holder_program_id", and "holder_program" if somebody else made it.
+ */
 void hook_detail_holder(struct error *err, uint32_t id);
 
 /* Raises the errno of an attach where the kind has nothing better to say. */
@@ -131,6 +134,8 @@ _must_check_ int perf_compare(int link_fd, const struct bpf_link_info *info, uin
  * KERNEL_UNSUPPORTED. */
 _must_check_ int cgroup_open(const char *path, int *ret_fd, struct error *err);
 
+/* BPF_LINK_CREATE, of types that libbpf does not know as well; fd or negative errno. */
+_must_check_ int hook_link_make(union bpf_attr *attr);
 /*
  * BPF_LINK_CREATE in the hook's network namespace. attr: all but the program's fd; target_fd of a
  * kind whose target is a namespace is filled in. Returns the fd or a negative errno.

@@ -1,6 +1,7 @@
 /*
  * kprobe and kretprobe, by the PMU of that name; ksyscall and kretsyscall, the same on the function
- * that serves a system call; kprobe_multi and kretprobe_multi, many functions by one link.
+ * that serves a system call; kprobe_multi and kretprobe_multi, many functions by one link, and
+ * kprobe_session, both ends of them.
  */
 #include <errno.h>
 #include <linux/perf_event.h>
@@ -293,18 +294,25 @@ static int split(const char *globs, struct names *names, struct error *err)
 	return index_names(names, n, err);
 }
 
-static int create(const struct kernel_attach *attach, const char **names, size_t n)
+/* fd or negative errno */
+static int create(int program_fd, enum bpf_attach_type type, bool is_ret, const char **names,
+		  size_t n)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts);
+	union bpf_attr attr;
 
-	opts.kprobe_multi.syms = names;
-	opts.kprobe_multi.cnt = (uint32_t)n;
-	opts.kprobe_multi.flags = is_return(attach->hook) ? BPF_F_KPROBE_MULTI_RETURN : 0;
-	return bpf_link_create(attach->program_fd, 0, BPF_TRACE_KPROBE_MULTI, &opts);
+	memset(&attr, 0, sizeof(attr));
+	attr.link_create.prog_fd = (uint32_t)program_fd;
+	attr.link_create.attach_type = type;
+	attr.link_create.kprobe_multi.syms = (uintptr_t)names;
+	attr.link_create.kprobe_multi.cnt = (uint32_t)n;
+	attr.link_create.kprobe_multi.flags = is_ret ? BPF_F_KPROBE_MULTI_RETURN : 0;
+	return hook_link_make(&attr);
 }
 
 static int attach_multi(const struct kernel_attach *attach, int *ret_fd, struct error *err)
 {
+	const enum bpf_attach_type type =
+		(enum bpf_attach_type)hook_ops_of(hook_kind(attach->hook))->load_as;
 	const char *globs = hook_target(attach->hook);
 	_cleanup_(names_done) struct names names = { 0 };
 	int fd, r;
@@ -313,14 +321,14 @@ static int attach_multi(const struct kernel_attach *attach, int *ret_fd, struct 
 				       : split(globs, &names, err);
 	if (r < 0)
 		return r;
-	fd = create(attach, names.names, names.n);
+	fd = create(attach->program_fd, type, is_return(attach->hook), names.names, names.n);
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;
 	}
-	if (errno == ESRCH || errno == ENOENT)
+	if (fd == -ESRCH || fd == -ENOENT)
 		return raise_symbol(names.names[0], err);
-	return hook_raise_attach(attach, errno, err);
+	return hook_raise_attach(attach, -fd, err);
 }
 
 static int compare_multi(const struct kernel_attach *attach, int link_fd,
@@ -339,20 +347,21 @@ static int compare_multi(const struct kernel_attach *attach, int link_fd,
 
 static void probe_multi(struct kernel_support *ret)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts);
+	const bool session = strcmp(ret->kind, "kprobe_session") == 0;
+	const enum bpf_attach_type type =
+		session ? BPF_TRACE_KPROBE_SESSION : BPF_TRACE_KPROBE_MULTI;
 	const char *none = "no function";
 	_cleanup_close_ int program = -1, fd = -1;
-	const int r = hook_try_load(BPF_PROG_TYPE_KPROBE, BPF_TRACE_KPROBE_MULTI, 0, &program);
+	int r = hook_try_load(BPF_PROG_TYPE_KPROBE, type, 0, &program);
 
-	opts.kprobe_multi.syms = &none;
-	opts.kprobe_multi.cnt = 1;
 	if (r == 0)
-		fd = bpf_link_create(program, 0, BPF_TRACE_KPROBE_MULTI, &opts);
+		r = fd = create(program, type, false, &none, 1);
 	/* A kernel that can looks the name up. */
-	ret->supported = r == 0 && fd < 0 && (errno == ESRCH || errno == ENOENT);
+	ret->supported = r == -ESRCH || r == -ENOENT;
 	if (!ret->supported)
-		(void)snprintf(ret->detail, sizeof(ret->detail), "no fprobes (CONFIG_FPROBE): %s",
-			       error_errno_name(r < 0 ? -r : errno));
+		(void)snprintf(ret->detail, sizeof(ret->detail), "no fprobes (CONFIG_FPROBE)%s: %s",
+			       session ? ", or none with sessions (Linux 6.10)" : "",
+			       error_errno_name(-r));
 }
 
 #define ONE(kind)                                      \
@@ -363,10 +372,10 @@ static void probe_multi(struct kernel_support *ret)
 		.compare = compare_kprobe,             \
 		.probe = probe_kprobe,                 \
 	}
-#define MULTI(kind)                                      \
+#define MULTI(kind, type)                                \
 	const struct hook_ops hook_##kind = {            \
 		.link_type = BPF_LINK_TYPE_KPROBE_MULTI, \
-		.load_as = BPF_TRACE_KPROBE_MULTI,       \
+		.load_as = type,                         \
 		.attach = attach_multi,                  \
 		.compare = compare_multi,                \
 		.probe = probe_multi,                    \
@@ -376,5 +385,6 @@ ONE(kprobe);
 ONE(kretprobe);
 ONE(ksyscall);
 ONE(kretsyscall);
-MULTI(kprobe_multi);
-MULTI(kretprobe_multi);
+MULTI(kprobe_multi, BPF_TRACE_KPROBE_MULTI);
+MULTI(kretprobe_multi, BPF_TRACE_KPROBE_MULTI);
+MULTI(kprobe_session, BPF_TRACE_KPROBE_SESSION);

@@ -67,10 +67,16 @@ static int create_elsewhere(const struct kernel_attach *attach, const union bpf_
 	return fd >= 0 ? fd : -EPROTO;
 }
 
+int hook_link_make(union bpf_attr *attr)
+{
+	const long fd = syscall(__NR_bpf, BPF_LINK_CREATE, attr, sizeof(*attr));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
 int hook_link_create(const struct kernel_attach *attach, union bpf_attr *attr)
 {
 	_cleanup_close_ int own = -1;
-	long fd;
 
 	if (hook_netns(attach->hook) != NULL)
 		return create_elsewhere(attach, attr);
@@ -81,8 +87,7 @@ int hook_link_create(const struct kernel_attach *attach, union bpf_attr *attr)
 		attr->link_create.target_fd = (uint32_t)own;
 	}
 	attr->link_create.prog_fd = (uint32_t)attach->program_fd;
-	fd = syscall(__NR_bpf, BPF_LINK_CREATE, attr, sizeof(*attr));
-	return fd < 0 ? -errno : (int)fd;
+	return hook_link_make(attr);
 }
 
 int hook_find_netdev(const struct kernel_attach *attach, uint32_t *ret, struct error *err)

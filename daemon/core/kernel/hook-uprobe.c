@@ -1,7 +1,7 @@
 #define _GNU_SOURCE
 /*
- * uprobe, uretprobe, usdt: a uprobe_multi link at the places that were found in a file, which core
- * opens itself.
+ * uprobe, uretprobe, uprobe_session (both ends), usdt: a uprobe_multi link at the places that were
+ * found in a file, which core opens itself.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -107,7 +107,7 @@ static int check_table(int map_fd, struct error *err)
 }
 
 static int create(const struct kernel_attach *attach, const struct kernel_place *places, size_t n,
-		  struct bpf_link_create_opts *opts, int *ret_fd, struct error *err)
+		  union bpf_attr *attr, int *ret_fd, struct error *err)
 {
 	const bool is_probe = hook_kind(attach->hook) == HOOK_USDT;
 	_cleanup_free_ unsigned long *offsets = calloc(n, sizeof(*offsets));
@@ -127,35 +127,38 @@ static int create(const struct kernel_attach *attach, const struct kernel_place 
 	}
 	if (r < 0)
 		return r;
-	opts->uprobe_multi.offsets = offsets;
-	opts->uprobe_multi.ref_ctr_offsets = semaphores;
-	opts->uprobe_multi.cookies = cookies;
-	opts->uprobe_multi.cnt = (uint32_t)n;
+	attr->link_create.prog_fd = (uint32_t)attach->program_fd;
+	attr->link_create.attach_type = (uint32_t)hook_ops_of(hook_kind(attach->hook))->load_as;
+	attr->link_create.uprobe_multi.offsets = (uintptr_t)offsets;
+	attr->link_create.uprobe_multi.ref_ctr_offsets = (uintptr_t)semaphores;
+	attr->link_create.uprobe_multi.cookies = (uintptr_t)cookies;
+	attr->link_create.uprobe_multi.cnt = (uint32_t)n;
 	if (hook_kind(attach->hook) == HOOK_URETPROBE)
-		opts->uprobe_multi.flags = BPF_F_UPROBE_MULTI_RETURN;
-	fd = bpf_link_create(attach->program_fd, 0, BPF_TRACE_UPROBE_MULTI, opts);
+		attr->link_create.uprobe_multi.flags = BPF_F_UPROBE_MULTI_RETURN;
+	fd = hook_link_make(attr);
 	if (fd >= 0) {
 		*ret_fd = fd;
 		return 0;
 	}
-	if (errno == ESRCH)
+	if (fd == -ESRCH)
 		return error_raise(err, ERROR_TARGET_NOT_FOUND, "there is no process %u",
-				   opts->uprobe_multi.pid);
-	if (errno == EINVAL)
+				   attr->link_create.uprobe_multi.pid);
+	if (fd == -EINVAL)
 		return error_raise_errno(
-			err, ERROR_KERNEL_UNSUPPORTED, errno,
+			err, ERROR_KERNEL_UNSUPPORTED, -fd,
 			"the kernel takes no uprobe at offset 0x%lx (before Linux 6.6 "
 			"none at all)",
 			offsets[0]);
-	return hook_raise_attach(attach, errno, err);
+	return hook_raise_attach(attach, -fd, err);
 }
 
 static int attach_uprobe(const struct kernel_attach *attach, int *ret_fd, struct error *err)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts);
+	union bpf_attr attr;
 	const struct kernel_resolved *resolved = attach->resolved;
 	struct kernel_place function = { 0 };
 	_cleanup_close_ int target = -1;
+	uint32_t pid = 0;
 	char path[64];
 	int r;
 
@@ -163,16 +166,18 @@ static int attach_uprobe(const struct kernel_attach *attach, int *ret_fd, struct
 		return error_raise(err, ERROR_INVALID_HOOK, "the symbol was not resolved");
 	r = open_target(attach, &target, err);
 	if (r == 0)
-		r = pid_of(attach, &opts.uprobe_multi.pid, err);
+		r = pid_of(attach, &pid, err);
 	if (r < 0)
 		return r;
 	/* The path that the kernel gets leads to the very file that was compared. */
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", target);
-	opts.uprobe_multi.path = path;
+	memset(&attr, 0, sizeof(attr));
+	attr.link_create.uprobe_multi.path = (uintptr_t)path;
+	attr.link_create.uprobe_multi.pid = pid;
 	function.offset = resolved->offset;
 	if (hook_kind(attach->hook) == HOOK_USDT)
-		return create(attach, resolved->places, resolved->n_places, &opts, ret_fd, err);
-	return create(attach, &function, 1, &opts, ret_fd, err);
+		return create(attach, resolved->places, resolved->n_places, &attr, ret_fd, err);
+	return create(attach, &function, 1, &attr, ret_fd, err);
 }
 
 static int compare_uprobe(const struct kernel_attach *attach, int link_fd,
@@ -215,38 +220,46 @@ static int compare_uprobe(const struct kernel_attach *attach, int link_fd,
 
 static void probe_uprobe(struct kernel_support *ret)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts);
+	const bool session = strcmp(ret->kind, "uprobe_session") == 0;
+	const enum bpf_attach_type type =
+		session ? (enum bpf_attach_type)HOOK_TRACE_UPROBE_SESSION : BPF_TRACE_UPROBE_MULTI;
 	const unsigned long offset = 0;
 	_cleanup_close_ int program = -1, fd = -1;
-	const int r = hook_try_load(BPF_PROG_TYPE_KPROBE, BPF_TRACE_UPROBE_MULTI, 0, &program);
+	const int r = hook_try_load(BPF_PROG_TYPE_KPROBE, type, 0, &program);
+	union bpf_attr attr;
 
+	memset(&attr, 0, sizeof(attr));
 	if (r < 0) {
 		(void)snprintf(ret->detail, sizeof(ret->detail), "loading one fails: %s",
 			       error_errno_name(-r));
 		return;
 	}
 	/* A directory has no text: a kernel that knows uprobe_multi says EBADF. */
-	opts.uprobe_multi.path = "/";
-	opts.uprobe_multi.offsets = &offset;
-	opts.uprobe_multi.cnt = 1;
-	fd = bpf_link_create(program, 0, BPF_TRACE_UPROBE_MULTI, &opts);
-	ret->supported = fd < 0 && errno == EBADF;
+	attr.link_create.prog_fd = (uint32_t)program;
+	attr.link_create.attach_type = type;
+	attr.link_create.uprobe_multi.path = (uintptr_t) "/";
+	attr.link_create.uprobe_multi.offsets = (uintptr_t)&offset;
+	attr.link_create.uprobe_multi.cnt = 1;
+	fd = hook_link_make(&attr);
+	ret->supported = fd == -EBADF;
 	if (!ret->supported)
-		(void)snprintf(ret->detail, sizeof(ret->detail),
-			       "uprobe_multi links (Linux 6.6) are missing: %s",
-			       error_errno_name(errno));
+		(void)snprintf(ret->detail, sizeof(ret->detail), "%s are missing: %s",
+			       session ? "uprobe sessions (Linux 6.13)"
+				       : "uprobe_multi links (Linux 6.6)",
+			       error_errno_name(-fd));
 }
 
 /* Through perf, a uprobe needs CAP_SYS_ADMIN. */
-#define UPROBE(kind)                                     \
+#define UPROBE(kind, type)                               \
 	const struct hook_ops hook_##kind = {            \
 		.link_type = BPF_LINK_TYPE_UPROBE_MULTI, \
-		.load_as = BPF_TRACE_UPROBE_MULTI,       \
+		.load_as = type,                         \
 		.attach = attach_uprobe,                 \
 		.compare = compare_uprobe,               \
 		.probe = probe_uprobe,                   \
 	}
 
-UPROBE(uprobe);
-UPROBE(uretprobe);
-UPROBE(usdt);
+UPROBE(uprobe, BPF_TRACE_UPROBE_MULTI);
+UPROBE(uretprobe, BPF_TRACE_UPROBE_MULTI);
+UPROBE(uprobe_session, HOOK_TRACE_UPROBE_SESSION);
+UPROBE(usdt, BPF_TRACE_UPROBE_MULTI);

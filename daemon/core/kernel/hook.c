@@ -46,6 +46,8 @@ static const struct hook_ops *const kinds[HOOK_N_KINDS] = {
 	[HOOK_SK_SKB] = &hook_sockmap,
 	[HOOK_SK_MSG] = &hook_sockmap,
 	[HOOK_NETKIT] = &hook_netkit,
+	[HOOK_KPROBE_SESSION] = &hook_kprobe_session,
+	[HOOK_UPROBE_SESSION] = &hook_uprobe_session,
 	[HOOK_SOCKET_FILTER] = &hook_socket,
 	[HOOK_SK_REUSEPORT] = &hook_socket,
 };

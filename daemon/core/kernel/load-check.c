@@ -97,11 +97,10 @@ size_t load_map_ordinal(const struct load *load, const char *object_name, const 
 }
 
 static int check_program(const struct load *load, const char *object_name,
-			 const struct bpf_program *program, size_t *hint, struct error *err)
+			 struct bpf_program *program, size_t *hint, struct error *err)
 {
 	const char *name = bpf_program__name(program);
-	const enum bpf_prog_type type = bpf_program__type(program);
-	const char *type_name = libbpf_bpf_prog_type_str(type);
+	const char *section = bpf_program__section_name(program), *type_name;
 	const size_t at = load_program_ordinal(load, object_name, name, hint);
 
 	if (at == SIZE_MAX)
@@ -109,6 +108,12 @@ static int check_program(const struct load *load, const char *object_name,
 			err, ERROR_MANIFEST_MISMATCH,
 			"object '%s' holds program '%s', which the manifest does not list",
 			object_name, name);
+	/* Sections that libbpf before 1.5 does not know. */
+	if (bpf_program__type(program) == BPF_PROG_TYPE_UNSPEC &&
+	    (strncmp(section, "kprobe.session", 14) == 0 ||
+	     strncmp(section, "uprobe.session", 14) == 0))
+		(void)bpf_program__set_type(program, BPF_PROG_TYPE_KPROBE);
+	type_name = libbpf_bpf_prog_type_str(bpf_program__type(program));
 	if (type_name == NULL || strcmp(load->manifest->programs[at]->type, type_name) != 0)
 		return error_raise(err, ERROR_MANIFEST_MISMATCH,
 				   "program '%s' is of type %s, the manifest says %s", name,

@@ -81,7 +81,11 @@ static void describe_programs(struct fixture *fixture, const char *object_name,
 		bpfleet__v1__program_spec__init(spec);
 		spec->object = copy(fixture, object_name);
 		spec->name = copy(fixture, bpf_program__name(program));
-		spec->type = copy(fixture, libbpf_bpf_prog_type_str(bpf_program__type(program)));
+		/* Of the fixtures' sections, libbpf before 1.5 does not know those of sessions. */
+		spec->type = bpf_program__type(program) == BPF_PROG_TYPE_UNSPEC
+				     ? copy(fixture, "kprobe")
+				     : copy(fixture,
+					    libbpf_bpf_prog_type_str(bpf_program__type(program)));
 		spec->need = BPFLEET__V1__NEED__NEED_REQUIRED;
 		assert_true(manifest->n_programs < FIXTURE_MAX);
 		manifest->programs[manifest->n_programs++] = spec;
