@@ -3,7 +3,11 @@
 #include "base/error.h"
 #include "client/lib.h"
 #include "client/ref.h"
+#include "proto/apart.h"
 #include "rpc/client.h"
+
+/* EventBatch.events: nearly all of a message. */
+#define EVENTS_FIELD 3
 
 static int no_memory(struct error *err)
 {
@@ -32,10 +36,11 @@ static uint64_t sequence_of(const Bpfleet__V1__EventBatch *batch, size_t i)
 
 /* 1 when the application has had enough. */
 static int deliver_packed(const struct events *events, const Bpfleet__V1__EventBatch *batch,
-			  struct bpfleet_event *event, struct error *err)
+			  const ProtobufCBinaryData *packed, struct bpfleet_event *event,
+			  struct error *err)
 {
-	const uint8_t *at = batch->events.data;
-	size_t left = batch->events.len, n = 0;
+	const uint8_t *at = packed->data;
+	size_t left = packed->len, n = 0;
 
 	while (left > 0) {
 		if (left < 4 || little_endian_u32(at) > left - 4)
@@ -52,7 +57,7 @@ static int deliver_packed(const struct events *events, const Bpfleet__V1__EventB
 }
 
 static int deliver(const struct events *events, const Bpfleet__V1__EventBatch *batch,
-		   struct error *err)
+		   const ProtobufCBinaryData *packed, struct error *err)
 {
 	struct bpfleet_event event = {
 		.json = "",
@@ -72,7 +77,7 @@ static int deliver(const struct events *events, const Bpfleet__V1__EventBatch *b
 		return error_raise(err, ERROR_PROTOCOL, "events of a map that was not announced");
 	event.map = events->sources->maps[batch->source]->name;
 	if (batch->n_json == 0)
-		return deliver_packed(events, batch, &event, err);
+		return deliver_packed(events, batch, packed, &event, err);
 	for (size_t i = 0; i < batch->n_json; i++) {
 		event.json = batch->json[i];
 		event.sequence = sequence_of(batch, i);
@@ -82,22 +87,41 @@ static int deliver(const struct events *events, const Bpfleet__V1__EventBatch *b
 	return 0;
 }
 
+static int deliver_batch(const struct events *events, const ProtobufCBinaryData *bytes,
+			 struct arena *arena, struct error *err)
+{
+	ProtobufCBinaryData packed;
+	ProtobufCMessage *message;
+	int r = apart_unpack(arena, &bpfleet__v1__event_batch__descriptor, EVENTS_FIELD,
+			     bytes->data, bytes->len, &packed, &message, err);
+
+	return r < 0 ? r : deliver(events, (const Bpfleet__V1__EventBatch *)message, &packed, err);
+}
+
 /* One message; 1 when the stream, or the application's interest, has ended. */
 static int events_step(struct events *events, struct rpc_stream *stream, struct error *err)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new(NODE_ARENA_LIMIT);
 	const Bpfleet__V1__StreamEventsResponse *response;
+	ProtobufCBinaryData batch;
 	ProtobufCMessage *message;
+	const uint8_t *bytes;
+	size_t n;
 	int r;
 
 	if (arena == NULL)
 		return no_memory(err);
-	r = rpc_stream_receive(stream, arena, &message, err);
+	r = rpc_stream_receive_bytes(stream, &bytes, &n, err);
 	if (r <= 0)
 		return r < 0 ? r : 1;
+	r = apart_unpack(arena, &bpfleet__v1__stream_events_response__descriptor,
+			 BPFLEET__V1__STREAM_EVENTS_RESPONSE__PART_BATCH, bytes, n, &batch,
+			 &message, err);
+	if (r < 0)
+		return r;
+	if (batch.data != NULL)
+		return deliver_batch(events, &batch, arena, err);
 	response = (const Bpfleet__V1__StreamEventsResponse *)message;
-	if (response->part_case == BPFLEET__V1__STREAM_EVENTS_RESPONSE__PART_BATCH)
-		return deliver(events, response->batch, err);
 	if (response->part_case != BPFLEET__V1__STREAM_EVENTS_RESPONSE__PART_SOURCES ||
 	    events->sources != NULL)
 		return 0;

@@ -9,9 +9,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "proto/arena.h"
+#include "rpc/pump.h"
 #include "rpc/server-internal.h"
 
 #define MAX_OPS 3
+/* Smaller ones do not wait for room in the connection's pump. */
+#define LARGE_BYTES 16384
 
 struct send_item {
 	struct send_item *next;
@@ -183,6 +186,14 @@ static grpc_op op_metadata(struct rpc_call *call)
 
 static void sent(struct rpc_event *event, bool ok);
 
+static bool has_room_for(struct rpc_call *call, const struct send_item *item)
+{
+	struct rpc_pump *pump = call->connection->pump;
+
+	return pump == NULL || grpc_byte_buffer_length(item->buffer) < LARGE_BYTES ||
+	       rpc_pump_has_room(pump);
+}
+
 /* Gives the next message, the status of success, or both to the transport. */
 static void send_pump(struct rpc_call *call)
 {
@@ -192,7 +203,7 @@ static void send_pump(struct rpc_call *call)
 
 	if (call->sending || call->status_sent)
 		return;
-	if (item == NULL && !call->finished)
+	if (item == NULL ? !call->finished : !has_room_for(call, item))
 		return;
 	if (!call->metadata_sent)
 		ops[n++] = op_metadata(call);
@@ -228,14 +239,23 @@ static void sent(struct rpc_event *event, bool ok)
 	call->sending = false;
 	if (!ok)
 		queue_drop(call);
-	else
-		send_pump(call);
+	rpc_call_go_on(call);
+	event_done(call);
+}
+
+void rpc_call_go_on(struct rpc_call *call)
+{
+	send_pump(call);
 	if (call->wants_writable && call->n_queue < queue_max(call)) {
 		call->wants_writable = false;
 		if (!call->finished && call->method->on_writable != NULL)
 			call->method->on_writable(call, call->method->user);
 	}
-	event_done(call);
+}
+
+struct rpc_call *rpc_call_next(const struct rpc_call *call)
+{
+	return call->next;
 }
 
 /* Takes the slices. */

@@ -83,6 +83,13 @@ _must_check_ int rpc_stream_receive(struct rpc_stream *stream, struct arena *are
 				    ProtobufCMessage **ret, struct error *err);
 
 /*
+ * The same for who unpacks it: the message as it came, until the next call of this function or the
+ * end of the stream.
+ */
+_must_check_ int rpc_stream_receive_bytes(struct rpc_stream *stream, const uint8_t **ret,
+					  size_t *ret_n, struct error *err);
+
+/*
  * From now on a send or receive that takes longer than that ends the call with
  * DEADLINE_EXCEEDED: a limit for streams that may last, but not stand still. 0:
  * none. Before other threads use the stream.

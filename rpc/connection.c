@@ -198,6 +198,17 @@ static void pump_ended(void *arg)
 	rpc_connection_close(arg);
 }
 
+static void pump_has_room(void *arg)
+{
+	const struct rpc_connection *connection = arg;
+	struct rpc_call *next;
+
+	for (struct rpc_call *call = connection->calls; call != NULL; call = next) {
+		next = rpc_call_next(call);
+		rpc_call_go_on(call);
+	}
+}
+
 static void member_drain(struct rpc_member *member)
 {
 	rpc_connection_drain(CONTAINER_OF(member, struct rpc_connection, member));
@@ -317,7 +328,7 @@ int rpc_connection_new(struct rpc_loop *loop, int fd, const struct rpc_service *
 		.user = user,
 	};
 	r = rpc_pump_open(loop, TAKE_FD(owned_fd), connection->options.max_calls + CALLS_SLACK,
-			  pump_ended, connection, &connection->pump, &grpc_fd, err);
+			  pump_ended, pump_has_room, connection, &connection->pump, &grpc_fd, err);
 	if (r < 0)
 		return r;
 	rpc_event_init(&connection->accept.event, loop, accepted);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/error.h"
@@ -13,7 +14,11 @@
 
 /* 16 KiB hold at most about a thousand new streams, of some 12 KB each in gRPC. */
 #define PORTION_IN_BYTES 16384
-#define PORTION_OUT_BYTES 65536
+#define PORTION_OUT_BYTES ((size_t)256 << 10)
+/* What every process may ask for (net.core.wmem_max as it comes); the kernel doubles it. */
+#define SEND_BUFFER_BYTES 212992
+/* With that much in the pair a message may find no room in it. */
+#define FULL_BYTES 65536
 /* RFC 9113, 3.4 and 4.1 */
 #define PREFACE_BYTES 24
 #define FRAME_HEADER_BYTES 9
@@ -39,11 +44,13 @@ struct rpc_pump {
 	unsigned int max_backlog;
 	struct rpc_timer *forget;
 	bool was_full;
+	bool room_awaited; /* rpc_pump_has_room() said no */
 	/* From gRPC, and not yet taken by the client. */
 	uint8_t *rest;
 	size_t n_rest;
 	size_t rest_offset;
 	void (*on_end)(void *arg);
+	void (*on_room)(void *arg);
 	void *arg;
 };
 
@@ -200,11 +207,13 @@ static void grpc_ready(void *arg, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	/* gRPC waits for room only where there was none. */
-	if (n == sizeof(bytes) || pump->was_full)
+	if (n >= FULL_BYTES || pump->was_full)
 		rpc_loop_poke(pump->loop);
-	pump->was_full = n == sizeof(bytes);
+	pump->was_full = n >= FULL_BYTES;
 	if (n <= 0 || !pump_out(pump, bytes, (size_t)n))
 		pump_end(pump);
+	else if (pump->room_awaited && rpc_pump_has_room(pump))
+		pump->on_room(pump->arg);
 }
 
 static bool client_serve(struct rpc_pump *pump, uint32_t events)
@@ -235,9 +244,16 @@ static int pump_watch(struct rpc_pump *pump, struct error *err)
 			      &pump->grpc_watch, err);
 }
 
+static void buffer_enlarge(int fd)
+{
+	const int n = SEND_BUFFER_BYTES;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &n, sizeof(n));
+}
+
 int rpc_pump_open(struct rpc_loop *loop, int client_fd, unsigned int max_backlog,
-		  void (*on_end)(void *arg), void *arg, struct rpc_pump **ret, int *ret_grpc_fd,
-		  struct error *err)
+		  void (*on_end)(void *arg), void (*on_room)(void *arg), void *arg,
+		  struct rpc_pump **ret, int *ret_grpc_fd, struct error *err)
 {
 	_cleanup_close_ int owned_fd = client_fd;
 	_cleanup_close_ int grpc_fd = -1;
@@ -248,6 +264,8 @@ int rpc_pump_open(struct rpc_loop *loop, int client_fd, unsigned int max_backlog
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
 		return error_raise_errno(err, ERROR_IO, errno, "cannot serve a connection");
 	grpc_fd = fds[1];
+	buffer_enlarge(grpc_fd);
+	buffer_enlarge(client_fd);
 	pump = calloc(1, sizeof(*pump));
 	if (pump == NULL) {
 		close(fds[0]);
@@ -261,6 +279,7 @@ int rpc_pump_open(struct rpc_loop *loop, int client_fd, unsigned int max_backlog
 		.n_skip = PREFACE_BYTES,
 		.max_backlog = max_backlog,
 		.on_end = on_end,
+		.on_room = on_room,
 		.arg = arg,
 	};
 	r = pump_watch(pump, err);
@@ -269,6 +288,14 @@ int rpc_pump_open(struct rpc_loop *loop, int client_fd, unsigned int max_backlog
 	*ret_grpc_fd = TAKE_FD(grpc_fd);
 	*ret = TAKE_PTR(pump);
 	return 0;
+}
+
+bool rpc_pump_has_room(struct rpc_pump *pump)
+{
+	int n = 0;
+
+	pump->room_awaited = ioctl(pump->grpc_fd, FIONREAD, &n) == 0 && n >= FULL_BYTES;
+	return !pump->room_awaited;
 }
 
 bool rpc_pump_is_idle(const struct rpc_pump *pump)

@@ -22,8 +22,14 @@ struct rpc_pump;
  * passed on. Errors: OUT_OF_MEMORY, IO.
  */
 _must_check_ int rpc_pump_open(struct rpc_loop *loop, int client_fd, unsigned int max_backlog,
-			       void (*on_end)(void *arg), void *arg, struct rpc_pump **ret,
-			       int *ret_grpc_fd, struct error *err);
+			       void (*on_end)(void *arg), void (*on_room)(void *arg), void *arg,
+			       struct rpc_pump **ret, int *ret_grpc_fd, struct error *err);
+/*
+ * Whether gRPC can write a large message at once. If not, on_room(arg) comes when it can. One that
+ * finds no room makes gRPC start a thread that waits for it, beside the loop, which costs several
+ * times as much as the message.
+ */
+bool rpc_pump_has_room(struct rpc_pump *pump);
 /* gRPC has reported one more call. */
 void rpc_pump_accepted(struct rpc_pump *pump);
 /* The client has taken all that gRPC had to say. */

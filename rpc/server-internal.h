@@ -46,6 +46,10 @@ struct rpc_connection {
 
 /* Takes what the posted request was filled with, and serves it. */
 void rpc_call_begin(struct rpc_connection *connection, struct rpc_accept *accept);
+/* Sends what had to wait for room in the pump. */
+void rpc_call_go_on(struct rpc_call *call);
+/* In connection->calls. */
+struct rpc_call *rpc_call_next(const struct rpc_call *call);
 /* A call has ended and left connection->calls. May free the connection. */
 void rpc_connection_call_ended(struct rpc_connection *connection);
 /* The row and descriptor for a path "/package.Service/Method"; false if there

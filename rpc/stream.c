@@ -3,6 +3,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include <grpc/byte_buffer_reader.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -30,6 +33,10 @@ struct rpc_stream {
 	grpc_byte_buffer *next;	      /* received while looking for the status */
 	bool ended;		      /* the outcome is there */
 	struct rpc_outcome outcome;
+	/* Of rpc_stream_receive_bytes(), kept: messages of a stream are alike, and memory that is
+	 * given back and taken again for each costs more than what is done with it. */
+	uint8_t *bytes;
+	size_t n_room;
 };
 
 static bool pluck(struct rpc_stream *stream, void *tag)
@@ -171,6 +178,54 @@ int rpc_stream_receive(struct rpc_stream *stream, struct arena *arena, ProtobufC
 	return r < 0 ? r : 1;
 }
 
+static int bytes_keep(struct rpc_stream *stream, grpc_byte_buffer *buffer, size_t *ret_n,
+		      struct error *err)
+{
+	const size_t n = grpc_byte_buffer_length(buffer);
+	grpc_byte_buffer_reader reader;
+	grpc_slice *slice;
+	size_t at = 0;
+
+	if (n > stream->n_room) {
+		free(stream->bytes);
+		stream->n_room = 0;
+		stream->bytes = malloc(n);
+		if (stream->bytes == NULL)
+			return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot hold a message");
+		stream->n_room = n;
+	}
+	if (grpc_byte_buffer_reader_init(&reader, buffer) == 0)
+		return error_raise(err, ERROR_PROTOCOL, "the daemon's answer cannot be read");
+	while (grpc_byte_buffer_reader_peek(&reader, &slice) != 0) {
+		memcpy(stream->bytes + at, GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice));
+		at += GRPC_SLICE_LENGTH(*slice);
+	}
+	grpc_byte_buffer_reader_destroy(&reader);
+	*ret_n = n;
+	return 0;
+}
+
+int rpc_stream_receive_bytes(struct rpc_stream *stream, const uint8_t **ret, size_t *ret_n,
+			     struct error *err)
+{
+	grpc_byte_buffer *buffer;
+	int r;
+
+	pthread_mutex_lock(&stream->receive_lock);
+	buffer = receive_next(stream);
+	if (buffer == NULL) {
+		r = rpc_outcome_error(stream->channel, &stream->outcome, err);
+	} else {
+		r = bytes_keep(stream, buffer, ret_n, err);
+		grpc_byte_buffer_destroy(buffer);
+	}
+	pthread_mutex_unlock(&stream->receive_lock);
+	if (buffer == NULL || r < 0)
+		return r;
+	*ret = stream->bytes;
+	return 1;
+}
+
 void rpc_stream_set_patience(struct rpc_stream *stream, unsigned int ms)
 {
 	stream->patience_ms = ms;
@@ -214,5 +269,6 @@ void rpc_stream_free(struct rpc_stream *stream)
 	grpc_metadata_array_destroy(&stream->headers);
 	pthread_mutex_destroy(&stream->send_lock);
 	pthread_mutex_destroy(&stream->receive_lock);
+	free(stream->bytes);
 	free(stream);
 }

@@ -342,6 +342,38 @@ static void server_stream_arrives_whole_and_in_order(void **state)
 	assert_in_range(f->server->max_queue, 0, TEST_FEED_QUEUE);
 }
 
+/* Two streams of one connection, of messages that fill its buffers; one waits for the other to be
+ * read first. */
+static void large_messages_of_two_streams_arrive_side_by_side(void **state)
+{
+	enum { N = 100, SIZE = 60000 };
+	struct fixture *f = *state;
+	_cleanup_(rpc_stream_freep) struct rpc_stream *one =
+		stream_open(f, "Feed", test_deadline(20000));
+	_cleanup_(rpc_stream_freep) struct rpc_stream *other =
+		stream_open(f, "Feed", test_deadline(20000));
+	echo_request request = BPFLEET__RPC__TEST__ECHO_REQUEST__INIT;
+	_cleanup_free_ char *payload = malloc(SIZE);
+	const uint8_t *bytes;
+	size_t n;
+
+	for (size_t i = 0; i < SIZE; i++)
+		payload[i] = (char)(i * 31);
+	payload_set(&request, payload, SIZE);
+	request.n = N;
+	assert_int_equal(rpc_stream_send(one, &request.base, &f->error), 0);
+	assert_int_equal(rpc_stream_send(other, &request.base, &f->error), 0);
+	for (unsigned int i = 0; i < 2 * N; i++) {
+		assert_int_equal(
+			rpc_stream_receive_bytes(i < N ? one : other, &bytes, &n, &f->error), 1);
+		assert_true(n > SIZE);
+		/* The payload is the first field: a byte of key, three of length. */
+		assert_memory_equal(bytes + 4, payload, SIZE);
+	}
+	assert_int_equal(rpc_stream_receive_bytes(one, &bytes, &n, &f->error), 0);
+	assert_int_equal(rpc_stream_receive_bytes(other, &bytes, &n, &f->error), 0);
+}
+
 static void server_stream_ends_with_its_error(void **state)
 {
 	struct fixture *f = *state;
@@ -485,6 +517,7 @@ int main(void)
 		TEST(client_stream_is_counted_to_its_end),
 		TEST(client_stream_may_be_answered_or_refused_early),
 		TEST(server_stream_arrives_whole_and_in_order),
+		TEST(large_messages_of_two_streams_arrive_side_by_side),
 		TEST(server_stream_ends_with_its_error),
 		TEST(bidirectional_stream_answers_each_message),
 		TEST(another_thread_cancels_a_stream_that_waits),

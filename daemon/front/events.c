@@ -15,7 +15,7 @@
 #define N_MAPS_MAX 16
 #define N_MAPS_LISTED 1000
 #define N_SOURCES_MAX 64
-#define WINDOW_BYTES ((size_t)4 << 20)
+#define WINDOW_BYTES ((size_t)8 << 20)
 #define TOTAL_BYTES ((size_t)64 << 20)
 
 struct events {

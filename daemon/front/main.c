@@ -175,6 +175,10 @@ int main(int argc, char **argv)
 	/* One arena for all threads: front allocates little outside its loop, and arenas keep
 	 * pages. */
 	(void)mallopt(M_ARENA_MAX, 1);
+	/* Chunks of events come and go by the thousand a second: giving their pages back to the
+	 * kernel each time costs as much as reading them. */
+	(void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+	(void)mallopt(M_TRIM_THRESHOLD, 4 << 20);
 	log_init("bpfleet-front", LOG_LEVEL_INFO);
 	if (parse_arguments(argc, argv, &arguments) < 0) {
 		fprintf(stderr, "usage: bpfleet-front --config PATH --core-fd N --listen-fd N "

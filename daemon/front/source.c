@@ -21,7 +21,7 @@
  * most. */
 #define LINGER_MS 50
 #define COUNTER_VALUE_MAX 65536
-/* When the quickest listener is that far behind, records wait in the buffer rather than here. */
+/* When most listeners are that far behind, records wait in the buffer rather than here. */
 #define HOLD_BYTES ((size_t)1 << 20)
 
 struct source {
@@ -191,15 +191,14 @@ static uint64_t listening_lag(const struct listening *listening)
 			  : listening->source->n_bytes - at->bytes_before - listening->offset_bytes;
 }
 
-/* The quickest listener sets the pace. */
+/* The quicker half of the listeners sets the pace. */
 static void source_set_pace(struct source *source)
 {
-	uint64_t least = UINT64_MAX;
+	unsigned int n_slow = 0;
 
 	for (struct listening *l = source->listeners; l != NULL; l = l->next)
-		if (listening_lag(l) < least)
-			least = listening_lag(l);
-	reader_hold(source->buffer, source->listeners != NULL && least > HOLD_BYTES);
+		n_slow += listening_lag(l) > HOLD_BYTES;
+	reader_hold(source->buffer, 2 * n_slow > source->n_listeners);
 }
 
 uint64_t listening_sequence(const struct listening *listening)
