@@ -7,6 +7,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <linux/pkt_cls.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,11 +21,12 @@
 
 #define N_SUBSCRIBERS 8
 #define RECORD_SIZE 64
-#define PATIENCE_NS (10 * NS_PER_SEC)
+#define PATIENCE_NS (60 * NS_PER_SEC)
 #define STANDSTILL_NS (1 * NS_PER_SEC)
 
 #define MAP "records"
-#define N_RUNS 1000 /* of the program at a time */
+#define PER_RUN 1000  /* as in events.bpf.c */
+#define N_RUNS_MAX 20 /* of the program at a time */
 #define N_EVENTS 8000000
 #define N_EVENTS_QUICK 4000000
 
@@ -155,7 +157,7 @@ static int read_counters(const struct producer *producer, uint64_t *ret_placed,
 	return 0;
 }
 
-/* As many as that, as fast as the consumers make room. */
+/* As many as that, a multiple of PER_RUN, as fast as the consumers make room. */
 static int produce(const struct producer *producer, size_t n_events, struct error *err)
 {
 	const uint64_t limit = clock_monotonic_ns() + PATIENCE_NS;
@@ -164,14 +166,16 @@ static int produce(const struct producer *producer, size_t n_events, struct erro
 	int r = read_counters(producer, &first, &dropped, err);
 
 	for (placed = first; r == 0 && placed - first < n_events;) {
+		const uint64_t n_runs = (n_events - (placed - first)) / PER_RUN;
 		LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet,
-			    .data_size_in = sizeof(packet), .repeat = N_RUNS);
+			    .data_size_in = sizeof(packet),
+			    .repeat = (int)(n_runs < N_RUNS_MAX ? n_runs : N_RUNS_MAX));
 
 		if (bpf_prog_test_run_opts(producer->program_fd, &options) < 0)
 			return failed("produce", err);
 		if (clock_monotonic_ns() > limit)
 			return error_raise(err, ERROR_INTERNAL, "the consumers stand still");
-		if (options.retval == XDP_DROP)
+		if (options.retval == TC_ACT_SHOT)
 			(void)usleep(100);
 		r = read_counters(producer, &placed, &dropped, err);
 	}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* Puts records of 64 bytes into a ring buffer, PER_RUN of them each time it runs. */
 #include <linux/bpf.h>
+#include <linux/pkt_cls.h>
 
 #include <bpf/bpf_helpers.h>
 
@@ -37,13 +38,14 @@ static long put(__u32 i, void *context)
 	return 0;
 }
 
-SEC("xdp")
-int produce(struct xdp_md *ctx)
+/* Not XDP: each test run of that kind waits for RCU, twice. */
+SEC("tc")
+int produce(struct __sk_buff *ctx)
 {
 	if (bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) > ENOUGH)
-		return XDP_DROP;
+		return TC_ACT_SHOT;
 	bpf_loop(PER_RUN, put, NULL, 0);
-	return XDP_PASS;
+	return TC_ACT_OK;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
