@@ -213,6 +213,10 @@ struct bpfleet_instance {
 	uint64_t revision;
 	uint32_t n_programs;
 	uint32_t n_links;
+	/* While it soaks: what bpfleet_rollback() would have run again, and until when (0: no end).
+	 */
+	const char *previous_bundle;
+	uint64_t soak_ends_at_ns;
 };
 
 struct bpfleet_program {
@@ -369,6 +373,74 @@ struct bpfleet_loaded {
 BPFLEET_API int bpfleet_load(struct bpfleet *node, const char *bundle,
 			     const struct bpfleet_load_options *options,
 			     const struct bpfleet_loaded **ret_loaded, struct bpfleet_error *error);
+
+/* ---- versions: docs/replace.md says what is guaranteed */
+
+struct bpfleet_replace_options {
+	size_t size;
+	/* Those that are not given keep their values, unless forget_parameters. */
+	const struct bpfleet_parameter *parameters;
+	size_t n_parameters;
+	bool forget_parameters;
+	/* Names of maps that start empty, whatever the manifest says of them. */
+	const char *const *reset_maps;
+	size_t n_reset_maps;
+	/* How long the version before is kept, nanoseconds; 0: until commit or rollback. */
+	uint64_t soak_ns;
+	/* A real run of the verifier with the maps that would be kept; nothing changes. */
+	bool validate_only;
+};
+#define BPFLEET_REPLACE_OPTIONS_INIT                                                \
+	{                                                                           \
+		sizeof(struct bpfleet_replace_options), 0, 0, false, 0, 0, 0, false \
+	}
+
+/* What became of a map. */
+enum bpfleet_map_outcome {
+	BPFLEET_MAP_KEPT = 1, /* both versions use it */
+	BPFLEET_MAP_RESET = 2,
+	BPFLEET_MAP_MIGRATED = 3, /* a new one, with the entries of the old one */
+	BPFLEET_MAP_ADDED = 4,
+	BPFLEET_MAP_REMOVED = 5,
+};
+
+struct bpfleet_map_replacement {
+	const char *map; /* its name alone */
+	enum bpfleet_map_outcome outcome;
+	/* What differs between the versions; "": nothing. */
+	const char *difference;
+	/* Of a migrated map: entries; those written meanwhile; and how long that was. */
+	uint64_t n_entries;
+	uint64_t n_merged;
+	uint64_t window_ns;
+};
+
+struct bpfleet_replaced {
+	const struct bpfleet_instance *instance;
+	const struct bpfleet_link *links;
+	size_t n_links;
+	const struct bpfleet_map_replacement *maps;
+	size_t n_maps;
+};
+
+/*
+ * Has an instance run another version of its bundle, or the same one with other parameters, with
+ * no event unseen. The version before is kept until bpfleet_commit() or the end of the soak time.
+ * options may be NULL. Free *ret_replaced with bpfleet_free(); ret_replaced may be NULL. Fails with
+ * REPLACE_REFUSED, LINK_DRIFTED, INVALID_PARAMETER, VERIFIER_REJECTED, also with validate_only, and
+ * others; then everything is as it was.
+ */
+BPFLEET_API int bpfleet_replace(struct bpfleet *node, const char *instance, const char *bundle,
+				const struct bpfleet_replace_options *options,
+				const struct bpfleet_replaced **ret_replaced,
+				struct bpfleet_error *error);
+
+/* Has it run the version before again, or gives that up. Fail with REPLACE_REFUSED if none is kept.
+ */
+BPFLEET_API int bpfleet_rollback(struct bpfleet *node, const char *instance,
+				 struct bpfleet_error *error);
+BPFLEET_API int bpfleet_commit(struct bpfleet *node, const char *instance,
+			       struct bpfleet_error *error);
 
 /* Attaches a program of an instance to a hook ("xdp:eth0"). Free *ret_link with bpfleet_free(). */
 BPFLEET_API int bpfleet_attach(struct bpfleet *node, const char *instance, const char *program,

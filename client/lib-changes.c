@@ -189,6 +189,40 @@ int bpfleet_unload(struct bpfleet *node, const char *instance, struct bpfleet_er
 	return lib_result(r, &err, error);
 }
 
+int bpfleet_rollback(struct bpfleet *node, const char *instance, struct bpfleet_error *error)
+{
+	Bpfleet__V1__RollbackRequest request = BPFLEET__V1__ROLLBACK_REQUEST__INIT;
+	char name[REF_SIZE], request_id[NODE_REQUEST_ID_LEN + 1];
+	struct error err = { 0 };
+	int r;
+
+	request.instance = name;
+	request.request_id = request_id;
+	r = ref_instance(instance, name, &err);
+	if (r == 0)
+		r = node_request_id(request_id, &err);
+	if (r == 0)
+		r = call(node, "Rollback", &request.base, &err);
+	return lib_result(r, &err, error);
+}
+
+int bpfleet_commit(struct bpfleet *node, const char *instance, struct bpfleet_error *error)
+{
+	Bpfleet__V1__CommitRequest request = BPFLEET__V1__COMMIT_REQUEST__INIT;
+	char name[REF_SIZE], request_id[NODE_REQUEST_ID_LEN + 1];
+	struct error err = { 0 };
+	int r;
+
+	request.instance = name;
+	request.request_id = request_id;
+	r = ref_instance(instance, name, &err);
+	if (r == 0)
+		r = node_request_id(request_id, &err);
+	if (r == 0)
+		r = call(node, "Commit", &request.base, &err);
+	return lib_result(r, &err, error);
+}
+
 /* socket -1: none. ret_link NULL: not wanted. */
 static int attach(struct bpfleet *node, const char *instance, const char *program,
 		  const char *hook_text, int socket, const struct bpfleet_link **ret_link,

@@ -78,6 +78,8 @@ int lib_instance(struct arena *arena, const ProtobufCMessage *base, void *ret, s
 		.loaded_at_ns = message->loaded_at_ns,
 		.lease_ends_at_ns = message->lease_ends_at_ns,
 		.revision = message->revision,
+		.previous_bundle = message->previous_bundle,
+		.soak_ends_at_ns = message->soak_ends_at_ns,
 		.n_programs = message->n_programs,
 		.n_links = message->n_links,
 	};

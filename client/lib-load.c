@@ -9,11 +9,10 @@ static int no_memory(struct error *err)
 	return error_raise(err, ERROR_OUT_OF_MEMORY, "out of memory");
 }
 
-static int fill_parameters(struct arena *arena, const struct bpfleet_load_options *options,
-			   Bpfleet__V1__LoadRequest *request, struct error *err)
+int lib_parameters(struct arena *arena, const struct bpfleet_parameter *parameters, size_t n,
+		   Bpfleet__V1__Parameter ***ret, struct error *err)
 {
 	Bpfleet__V1__Parameter *rows, **pointers;
-	size_t n = options->n_parameters;
 
 	rows = arena_alloc(arena, (n + 1) * sizeof(*rows));
 	pointers = arena_alloc(arena, (n + 1) * sizeof(Bpfleet__V1__Parameter *));
@@ -21,12 +20,11 @@ static int fill_parameters(struct arena *arena, const struct bpfleet_load_option
 		return no_memory(err);
 	for (size_t i = 0; i < n; i++) {
 		bpfleet__v1__parameter__init(&rows[i]);
-		rows[i].name = (char *)options->parameters[i].name;
-		rows[i].value = (char *)options->parameters[i].value;
+		rows[i].name = (char *)parameters[i].name;
+		rows[i].value = (char *)parameters[i].value;
 		pointers[i] = &rows[i];
 	}
-	request->parameters = pointers;
-	request->n_parameters = n;
+	*ret = pointers;
 	return 0;
 }
 
@@ -85,9 +83,11 @@ static int load(struct bpfleet *node, const char *bundle,
 	if (r == 0)
 		r = node_request_id(request_id, err);
 	if (r == 0)
-		r = fill_parameters(arena, options, &request, err);
+		r = lib_parameters(arena, options->parameters, options->n_parameters,
+				   &request.parameters, err);
 	if (r < 0)
 		return r;
+	request.n_parameters = options->n_parameters;
 	request.bundle = name;
 	request.request_id = request_id;
 	request.durability = (Bpfleet__V1__Durability)options->durability;

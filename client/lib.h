@@ -47,5 +47,8 @@ _must_check_ int lib_link(struct arena *arena, const ProtobufCMessage *base, voi
 			  struct error *err);
 _must_check_ int lib_map(struct arena *arena, const ProtobufCMessage *base, void *ret,
 			 struct error *err);
+/* Parameters of a request, in the arena. Errors: OUT_OF_MEMORY. */
+_must_check_ int lib_parameters(struct arena *arena, const struct bpfleet_parameter *parameters,
+				size_t n, Bpfleet__V1__Parameter ***ret, struct error *err);
 /* Lower-case hex of bytes, "" for none; NULL at the limit. */
 const char *lib_hex(struct arena *arena, ProtobufCBinaryData bytes);

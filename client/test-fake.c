@@ -298,6 +298,65 @@ static void load(struct rpc_call *call, const ProtobufCMessage *message, void *u
 	(void)rpc_call_reply(call, &response.base);
 }
 
+static void replace(struct rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+	const Bpfleet__V1__ReplaceRequest *request = (const void *)message;
+	Bpfleet__V1__ReplaceResponse response = BPFLEET__V1__REPLACE_RESPONSE__INIT;
+	Bpfleet__V1__MapReplacement map = BPFLEET__V1__MAP_REPLACEMENT__INIT, *told[] = { &map };
+	char *differences[] = { (char *)"value.n: u64 at 0 became u32 at 0" };
+	Bpfleet__V1__Link *links[] = { &link_object };
+	Bpfleet__V1__Instance soaking = instance;
+
+	(void)user;
+	if (failed(call))
+		return;
+	if (request->n_parameters > 0)
+		(void)snprintf(fake->last_parameter, sizeof(fake->last_parameter), "%s=%s%s",
+			       request->parameters[0]->name, request->parameters[0]->value,
+			       request->keep_parameters ? "" : " alone");
+	if (atomic_load(&fake->refuse_validation)) {
+		response.refused_reason = (char *)"REPLACE_REFUSED";
+		response.refused_message = (char *)"map 'counts' cannot be kept";
+	}
+	map.map = (char *)"counts";
+	map.outcome = request->n_reset_maps > 0 ? BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_RESET
+						: BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_MIGRATED;
+	map.n_entries = 5;
+	map.differences = differences;
+	map.n_differences = 1;
+	soaking.state = BPFLEET__V1__INSTANCE_STATE__INSTANCE_STATE_SOAKING;
+	soaking.previous_bundle = (char *)"bundles/sample@1.2.2";
+	soaking.soak_ends_at_ns = request->soak_ns;
+	response.instance = &soaking;
+	response.links = links;
+	response.n_links = 1;
+	response.maps = told;
+	response.n_maps = 1;
+	(void)rpc_call_reply(call, &response.base);
+}
+
+static void rollback(struct rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+	Bpfleet__V1__RollbackResponse response = BPFLEET__V1__ROLLBACK_RESPONSE__INIT;
+
+	(void)message;
+	(void)user;
+	response.instance = &instance;
+	if (!failed(call))
+		(void)rpc_call_reply(call, &response.base);
+}
+
+static void commit(struct rpc_call *call, const ProtobufCMessage *message, void *user)
+{
+	Bpfleet__V1__CommitResponse response = BPFLEET__V1__COMMIT_RESPONSE__INIT;
+
+	(void)message;
+	(void)user;
+	response.instance = &instance;
+	if (!failed(call))
+		(void)rpc_call_reply(call, &response.base);
+}
+
 static void attach(struct rpc_call *call, const ProtobufCMessage *message, void *user)
 {
 	const Bpfleet__V1__AttachRequest *request = (const void *)message;
@@ -801,6 +860,9 @@ static const struct rpc_method methods[] = {
 	{ .name = "GetBundle", .on_call = get_bundle },
 	{ .name = "RemoveBundle", .on_call = remove_bundle },
 	{ .name = "Load", .on_call = load },
+	{ .name = "Replace", .on_call = replace },
+	{ .name = "Rollback", .on_call = rollback },
+	{ .name = "Commit", .on_call = commit },
 	{ .name = "Attach", .on_call = attach },
 	{ .name = "Detach", .on_call = detach },
 	{ .name = "Unload", .on_call = unload },

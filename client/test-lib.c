@@ -134,6 +134,49 @@ static void a_load_takes_options_and_gives_a_token(void **state)
 	bpfleet_free(loaded);
 }
 
+static void a_replace_tells_of_maps_and_of_the_way_back(void **state)
+{
+	struct bpfleet_replace_options options = BPFLEET_REPLACE_OPTIONS_INIT;
+	const struct bpfleet_parameter parameter = { "limit", "9" };
+	const char *const resets[] = { "counts" };
+	const struct bpfleet_replaced *replaced;
+	struct bpfleet_error error;
+
+	(void)state;
+	options.parameters = &parameter;
+	options.n_parameters = 1;
+	options.soak_ns = 77;
+	assert_int_equal(bpfleet_replace(node, "web", "sample@1.2.3", &options, &replaced, NULL),
+			 0);
+	assert_string_equal(fake->last_parameter, "limit=9");
+	assert_string_equal(replaced->instance->previous_bundle, "bundles/sample@1.2.2");
+	assert_int_equal(replaced->instance->soak_ends_at_ns, 77);
+	assert_int_equal(replaced->n_links, 1);
+	assert_int_equal(replaced->n_maps, 1);
+	assert_string_equal(replaced->maps[0].map, "counts");
+	assert_int_equal(replaced->maps[0].outcome, BPFLEET_MAP_MIGRATED);
+	assert_string_equal(replaced->maps[0].difference, "value.n: u64 at 0 became u32 at 0");
+	assert_int_equal(replaced->maps[0].n_entries, 5);
+	bpfleet_free(replaced);
+	options.reset_maps = resets;
+	options.n_reset_maps = 1;
+	options.forget_parameters = true;
+	assert_int_equal(bpfleet_replace(node, "web", "sample", &options, &replaced, NULL), 0);
+	assert_string_equal(fake->last_parameter, "limit=9 alone");
+	assert_int_equal(replaced->maps[0].outcome, BPFLEET_MAP_RESET);
+	bpfleet_free(replaced);
+	assert_int_equal(bpfleet_replace(node, "web", "sample", NULL, NULL, NULL), 0);
+	assert_int_equal(bpfleet_rollback(node, "web", NULL), 0);
+	assert_int_equal(bpfleet_commit(node, "web", NULL), 0);
+	atomic_store(&fake->refuse_validation, true);
+	options.validate_only = true;
+	assert_true(bpfleet_replace(node, "web", "sample", &options, &replaced, &error) < 0);
+	assert_string_equal(error.reason, "REPLACE_REFUSED");
+	assert_non_null(strstr(error.message, "cannot be kept"));
+	assert_true(bpfleet_commit(node, "no/name", &error) < 0);
+	assert_string_equal(error.reason, "INVALID_NAME");
+}
+
 /* An application compiled when the struct ended after `durability`. */
 static void options_of_an_older_version_are_understood(void **state)
 {
@@ -573,6 +616,7 @@ int main(void)
 		TEST(lists_give_plain_structs),
 		TEST(single_objects_are_got_by_short_names),
 		TEST(a_load_takes_options_and_gives_a_token),
+		TEST(a_replace_tells_of_maps_and_of_the_way_back),
 		TEST(options_of_an_older_version_are_understood),
 		TEST(options_that_say_more_than_is_known_are_refused),
 		TEST(hooks_are_given_as_text),
