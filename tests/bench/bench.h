@@ -56,6 +56,8 @@ _must_check_ int measure_herd(struct bench *bench, struct error *err);
 _must_check_ int measure_list(struct bench *bench, struct error *err);
 _must_check_ int measure_lookup(struct bench *bench, struct error *err);
 _must_check_ int measure_dump(struct bench *bench, struct error *err);
+_must_check_ int measure_frozen(struct bench *bench, struct error *err);
+_must_check_ int measure_replace(struct bench *bench, struct error *err);
 _must_check_ int measure_events(struct bench *bench, struct error *err);
 _must_check_ int measure_memory(struct bench *bench, struct error *err);
 _must_check_ int measure_installed(struct bench *bench, struct error *err);

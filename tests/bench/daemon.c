@@ -146,6 +146,12 @@ static int call(struct rpc_channel *channel, const ProtobufCServiceDescriptor *s
 			 &response, err);
 }
 
+int daemon_call(struct daemon *daemon, const char *method, const ProtobufCMessage *request,
+		struct error *err)
+{
+	return call(daemon->channel, &bpfleet__v1__node_service__descriptor, method, request, err);
+}
+
 int daemon_check_health(struct daemon *daemon, struct error *err)
 {
 	const Grpc__Health__V1__HealthCheckRequest request =

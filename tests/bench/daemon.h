@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include <protobuf-c/protobuf-c.h>
+
 #include "base/cleanup.h"
 #include "client/bpfleet.h"
 
@@ -41,6 +43,10 @@ _must_check_ int daemon_memory(const struct daemon *daemon, uint64_t *ret_rss, u
 /* One more connection, as another client. bpfleet_close() it. */
 _must_check_ int daemon_connect(const struct daemon *daemon, struct bpfleet **ret,
 				struct error *err);
+
+/* One unary call of NodeService on daemon->channel; what it answers is dropped. */
+_must_check_ int daemon_call(struct daemon *daemon, const char *method,
+			     const ProtobufCMessage *request, struct error *err);
 
 /* One grpc.health Check on daemon->channel. */
 _must_check_ int daemon_check_health(struct daemon *daemon, struct error *err);

@@ -8,16 +8,23 @@
 #include "base/clock.h"
 #include "base/str.h"
 
+enum bound {
+	NONE,
+	MOST,
+	LEAST,
+};
+
 struct figure_info {
 	const char *name;
 	const char *title;
 	const char *unit;
+	enum bound bound;
 	double target;
 	double bpfman;
 };
 
 static const struct figure_info infos[] = {
-#define X(name, title, unit, target, bpfman) { #name, title, unit, target, bpfman },
+#define X(name, title, unit, bound, target, bpfman) { #name, title, unit, bound, target, bpfman },
 #include "tests/bench/figures.def"
 #undef X
 };
@@ -137,23 +144,42 @@ static void print_ratio(FILE *file, const struct samples *ours, const struct sam
 
 static const char *verdict(const struct figure_info *info, const struct samples *ours)
 {
-	if (info->target <= 0 || ours->n == 0)
+	if (info->bound == NONE || ours->n == 0)
 		return "";
-	return median(ours) <= info->target ? "ok" : "miss";
+	return (info->bound == MOST ? median(ours) <= info->target : median(ours) >= info->target)
+		       ? "ok"
+		       : "miss";
+}
+
+size_t figures_n_missed(const struct figures *figures)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < N_FIGURES; i++)
+		n += strcmp(verdict(&infos[i], &figures->samples[i][COLUMN_BPFLEET]), "miss") == 0;
+	return n;
+}
+
+static void print_target(FILE *file, const struct figure_info *info)
+{
+	if (info->bound == NONE)
+		(void)fprintf(file, " %9s", "");
+	else
+		(void)fprintf(file, "  %s %4g", info->bound == MOST ? "<=" : ">=", info->target);
 }
 
 static void print_row(FILE *file, const struct figure_info *info, const struct samples *columns)
 {
 	const struct samples *ours = &columns[COLUMN_BPFLEET];
 
-	(void)fprintf(file, "%-55s %-2s", info->title, info->unit);
+	(void)fprintf(file, "%-54s %-3s", info->title, info->unit);
 	print_value(file, median(ours), ours->n > 0);
 	for (int i = COLUMN_RAW; i < N_COLUMNS; i++) {
 		print_value(file, median(&columns[i]), columns[i].n > 0);
 		print_ratio(file, ours, &columns[i]);
 	}
-	print_value(file, info->target, info->target > 0);
-	(void)fprintf(file, " %-6s", verdict(info, ours));
+	print_target(file, info);
+	(void)fprintf(file, "  %-4s", verdict(info, ours));
 	print_value(file, info->bpfman, info->bpfman > 0);
 	(void)fputc('\n', file);
 }
@@ -168,8 +194,8 @@ void figures_print(const struct figures *figures, const struct report_context *c
 		context->kernel, context->n_cpus, context->n_rounds,
 		context->quick ? ", quick" : "", context->load_before, context->load_after,
 		context->n_entries);
-	(void)fprintf(file, "%-58s %9s %9s %8s %9s %8s %9s %-6s %9s\n", "", "bpfleet", "raw",
-		      "ratio", "bpftool", "ratio", "target <=", "", "bpfman");
+	(void)fprintf(file, "%-58s %9s %9s %8s %9s %8s %9s  %-4s %9s\n", "", "bpfleet", "raw",
+		      "ratio", "bpftool", "ratio", "target", "ok", "bpfman");
 	for (size_t i = 0; i < N_FIGURES; i++)
 		if (is_measured(figures->samples[i]))
 			print_row(file, &infos[i], figures->samples[i]);
@@ -207,8 +233,9 @@ static void append_figure(struct str *out, const struct figure_info *info,
 		if (ours->n > 0 && columns[i].n > 0)
 			(void)str_appendf(out, ", \"over_%s\": %.4g", column_names[i],
 					  ratio(ours, &columns[i]));
-	if (info->target > 0)
-		(void)str_appendf(out, ", \"target\": %g, \"verdict\": \"%s\"", info->target,
+	if (info->bound != NONE)
+		(void)str_appendf(out, ", \"target\": %g, \"at\": \"%s\", \"verdict\": \"%s\"",
+				  info->target, info->bound == MOST ? "most" : "least",
 				  verdict(info, ours));
 	if (info->bpfman > 0)
 		(void)str_appendf(out, ", \"bpfman_published\": %g", info->bpfman);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 enum figure {
-#define X(name, title, unit, target, bpfman) FIGURE_##name,
+#define X(name, title, unit, bound, target, bpfman) FIGURE_##name,
 #include "tests/bench/figures.def"
 #undef X
 	N_FIGURES,
@@ -47,6 +47,9 @@ struct report_context {
 	double load_before; /* load average of the machine, one minute */
 	double load_after;
 };
+
+/* Those of which the median is on the wrong side of the target. */
+size_t figures_n_missed(const struct figures *figures);
 
 /* Medians, ratios, targets and whether they are met. */
 void figures_print(const struct figures *figures, const struct report_context *context, FILE *file);

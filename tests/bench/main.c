@@ -25,6 +25,7 @@ static const struct {
 	{ "fifty", measure_fifty },	{ "attach", measure_attach },
 	{ "herd", measure_herd },	{ "list", measure_list },
 	{ "lookup", measure_lookup },	{ "dump", measure_dump },
+	{ "frozen", measure_frozen },	{ "replace", measure_replace },
 	{ "events", measure_events },	{ "installed", measure_installed },
 	{ "restart", measure_restart },
 };
@@ -110,6 +111,11 @@ static int run(const char *folder, void *arg)
 		n_failed = run_rounds(&bench, options);
 	if (r == 0)
 		r = report(&bench, options, load_before);
+	if (r == 0 && figures_n_missed(&bench.figures) > 0) {
+		(void)fprintf(stderr, "bench: %zu targets missed\n",
+			      figures_n_missed(&bench.figures));
+		n_failed++;
+	}
 	bench_done(&bench);
 	return r < 0 || n_failed > 0 ? -1 : 0;
 }

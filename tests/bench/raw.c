@@ -44,7 +44,8 @@ int raw_load(const char *program, const char *pin_path, struct bpf_object **ret,
 	object = bpf_object__open_mem(bytes, n, NULL);
 	if (object == NULL)
 		return failed("open an object", err);
-	if (bpf_object__load(object) < 0 || bpf_object__pin(object, pin_path) < 0) {
+	if (bpf_object__load(object) < 0 ||
+	    (pin_path != NULL && bpf_object__pin(object, pin_path) < 0)) {
 		r = failed("load an object", err);
 		bpf_object__close(object);
 		return r;

@@ -13,7 +13,8 @@ struct error;
 
 /*
  * Opens an object of tests/bench/programs from memory, loads it and pins its programs and maps
- * below pin_path, as the daemon does. raw_unload() it. *ret_ms: what that took.
+ * below pin_path, as the daemon does; NULL: none is pinned. raw_unload() it. *ret_ms: what that
+ * took.
  */
 _must_check_ int raw_load(const char *program, const char *pin_path, struct bpf_object **ret,
 			  double *ret_ms, struct error *err);

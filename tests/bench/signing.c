@@ -10,8 +10,8 @@
 #include "bundle/build/build.h"
 #include "bundle/minisign.h"
 
-const char *const signing_programs[SIGNING_N_PROGRAMS] = { "trivial", "wait", "fifty", "table",
-							   "events" };
+const char *const signing_programs[SIGNING_N_PROGRAMS] = { "trivial", "wait",	"fifty",
+							   "table",   "events", "frozen" };
 
 struct signing {
 	struct minisign_secret_key *secret;
@@ -49,6 +49,8 @@ static const char *maps_of(const char *program)
 {
 	if (strcmp(program, "table") == 0)
 		return "maps: {flows: {access: write}}\n";
+	if (strcmp(program, "frozen") == 0)
+		return "maps: {numbers: {access: read}}\n";
 	if (strcmp(program, "events") == 0)
 		return "maps: {records: {access: read, events: {type: record, drops: dropped}}}\n";
 	return "";

@@ -11,7 +11,7 @@ struct signing;
 
 /* The programs in tests/bench/programs. */
 extern const char *const signing_programs[];
-#define SIGNING_N_PROGRAMS 5
+#define SIGNING_N_PROGRAMS 6
 
 /* One bundle, NAME@1.0.0 of NAME.bpf.o. The map of `table` has a writer: else it would be frozen.
  */
