@@ -14,6 +14,8 @@
 
 /* For all that is unpacked of one. */
 #define BUDGET_ARENA 4096
+/* What a window showed, as text. */
+#define BUDGET_FIGURES_MAX 320
 
 struct arena;
 struct core;
@@ -56,11 +58,19 @@ uint64_t budget_max_memory(const Bpfleet__V1__Budgets *manifest, const struct st
 _must_check_ int budget_check_memory(const struct kernel_object *object, uint64_t max_bytes,
 				     uint64_t *ret_bytes, struct error *err);
 
-/* revoke.c: takes an instance off its hooks and quarantines its bundle. False: that could not
- * begin, as the log says. */
+/* revoke.c: takes an instance off its hooks, or back to the version that it keeps, and quarantines
+ * its bundle. False: that could not begin, as the log says. */
 bool quarantine_begin(struct core *core, const struct store_instance *row,
 		      const Bpfleet__V1__Budgets *budgets, const struct budget_figures *figures,
 		      uint32_t n_windows);
+/* The first of it, whatever versions are kept; figures "": its bundle is revoked, and all of it
+ * leaves the kernel. Errors: INSTANCE_BUSY, those of the store. */
+_must_check_ int quarantine_expel(struct core *core, const struct store_instance *row,
+				  const char *figures, struct error *err);
+/* The bundle's row and the audit row of an instance that is expelled, or is_back: that runs the
+ * version before again; then a bundle that both versions are of stays free. */
+_must_check_ int quarantine_record(struct store_tx *tx, const struct store_instance *row,
+				   bool is_back, const char *figures, struct error *err);
 /* quarantine.c: QUARANTINED if the digest is. */
 _must_check_ int quarantine_check(struct core *core, const uint8_t digest[static STORE_DIGEST_LEN],
 				  struct error *err);

@@ -13,5 +13,11 @@ struct arena;
 _must_check_ int version_settle(struct core *core, const struct store_op *op, struct store_tx *tx,
 				struct error *err);
 
+/* Quarantines the bundle of a SOAKING instance, which goes back to the version before; if it
+ * cannot, it is quarantined itself. figures: what it cost. Errors: those of Rollback, before it
+ * began. */
+_must_check_ int version_expel(struct core *core, const char *id, const char *figures,
+			       struct error *err);
+
 /* Commits the instances whose soak time is over, or whose version before is revoked. */
 void version_commit_due(struct core *core);

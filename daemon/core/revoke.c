@@ -11,15 +11,16 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "daemon/core/budget.h"
+#include "daemon/core/kernel/pins.h"
 #include "daemon/core/lease.h"
 #include "daemon/core/links.h"
 #include "daemon/core/reconcile-private.h"
+#include "daemon/core/replace.h"
 #include "daemon/core/request.h"
 #include "daemon/core/trusted.h"
 #include "daemon/core/unload.h"
 #include "store/bundles.h"
 
-#define FIGURES_MAX 320
 #define REASON "BUNDLE_REVOKED: this host's trust file revokes the bundle"
 
 bool reconcile_is_revoked(struct core *core, const uint8_t digest[static STORE_DIGEST_LEN])
@@ -36,10 +37,8 @@ bool reconcile_is_revoked(struct core *core, const uint8_t digest[static STORE_D
 struct revoke {
 	struct job job;
 	struct core *core;
-	char owner[32];
-	char figures[FIGURES_MAX]; /* of a quarantine; empty: the bundle is revoked */
-	uint8_t digest[STORE_DIGEST_LEN];
-	char bundle[NAME_RESOURCE_MAX + 1];
+	char figures[BUDGET_FIGURES_MAX]; /* of a quarantine; empty: the bundle is revoked */
+	uint32_t generation;
 	struct removal removal;
 	int r;
 	struct error err;
@@ -50,46 +49,69 @@ static void revoke_work(struct job *job)
 	struct revoke *revoke = (struct revoke *)(void *)job;
 
 	revoke->r = removal_run(&revoke->removal, &revoke->err);
+	/* The version before has been a way back, which is not taken any more. */
+	if (revoke->r >= 0 && revoke->removal.keep_parts)
+		revoke->r =
+			kernel_pins_keep_generations(revoke->core->pins, revoke->removal.instance,
+						     &revoke->generation, 1, &revoke->err);
 }
 
-static int put_quarantine(struct store_tx *tx, const struct revoke *revoke, const char *object,
-			  struct error *err)
+int quarantine_record(struct store_tx *tx, const struct store_instance *row, bool is_back,
+		      const char *figures, struct error *err)
 {
-	struct store_quarantine row = {
-		.bundle = revoke->bundle,
+	const bool same = memcmp(row->digest, row->previous_digest, sizeof(row->digest)) == 0;
+	const struct version version = { row->bundle_version[0], row->bundle_version[1],
+					 row->bundle_version[2] };
+	char bundle[NAME_RESOURCE_MAX + 1], object[NAME_RESOURCE_MAX + 1];
+	char detail[sizeof(bundle) + BUDGET_FIGURES_MAX + 64];
+	struct store_quarantine quarantine = {
+		.bundle = bundle,
 		.at_ns = clock_realtime_ns(),
 		.reason = error_info(ERROR_BUDGET_EXCEEDED)->reason,
-		.figures = revoke->figures,
+		.figures = figures,
 		.instance = object,
 	};
+	int r = 0;
 
-	memcpy(row.digest, revoke->digest, sizeof(row.digest));
-	return store_quarantine_put(tx, &row, err);
+	resource_format_bundle(row->bundle_name, &version, bundle);
+	resource_format_instance(row->id, object);
+	(void)snprintf(detail, sizeof(detail), "%s%s: %s", bundle,
+		       !is_back ? ""
+		       : same	? ", rolled back to the parameters before"
+				: ", rolled back to the version before",
+		       figures);
+	memcpy(quarantine.digest, row->digest, sizeof(quarantine.digest));
+	if (!is_back || !same)
+		r = store_quarantine_put(tx, &quarantine, err);
+	return r < 0 ? r : reconcile_audit(tx, row->owner, "quarantine", object, detail, err);
 }
 
 static int record(struct revoke *revoke, struct error *err)
 {
 	struct core *core = revoke->core;
+	const char *id = revoke->removal.instance;
 	const bool quarantine = revoke->figures[0] != '\0';
+	_cleanup_free_ struct store_instance *row = NULL;
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
-	char object[64], reason[FIGURES_MAX + 32] = REASON;
-	int r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
+	char object[NAME_RESOURCE_MAX + 1], reason[BUDGET_FIGURES_MAX + 32] = REASON;
+	int r = store_instance_get(core->store, id, &row, err);
 
-	(void)snprintf(object, sizeof(object), "instances/%s", revoke->removal.instance);
 	if (quarantine)
 		(void)snprintf(reason, sizeof(reason), "%s: %s",
 			       error_info(ERROR_BUDGET_EXCEEDED)->reason, revoke->figures);
+	resource_format_instance(id, object);
 	if (r >= 0)
-		r = links_set_all(core, &tx, revoke->removal.instance, LINK_DETACHED, reason, err);
+		r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
 	if (r >= 0)
-		r = store_instance_set_state(&tx, revoke->removal.instance,
-					     quarantine ? INSTANCE_QUARANTINED : INSTANCE_FAILED,
-					     reason, err);
+		r = links_set_all(core, &tx, id, LINK_DETACHED, reason, err);
+	if (r >= 0)
+		r = store_instance_set_state(
+			&tx, id, quarantine ? INSTANCE_QUARANTINED : INSTANCE_FAILED, reason, err);
 	if (r >= 0 && quarantine)
-		r = put_quarantine(&tx, revoke, object, err);
+		r = store_version_forget_previous(&tx, id, err);
 	if (r >= 0)
-		r = reconcile_audit(&tx, revoke->owner, quarantine ? "quarantine" : "revoke",
-				    object, revoke->figures, err);
+		r = quarantine ? quarantine_record(&tx, row, false, revoke->figures, err)
+			       : reconcile_audit(&tx, row->owner, "revoke", object, "", err);
 	return r < 0 ? r : store_tx_commit(&tx, err);
 }
 
@@ -117,8 +139,8 @@ static void revoke_done(struct job *job)
 }
 
 /* Takes the instance out of the kernel, or with figures off its hooks. */
-static int expel(struct core *core, const struct store_instance *row, const char *figures,
-		 struct error *err)
+int quarantine_expel(struct core *core, const struct store_instance *row, const char *figures,
+		     struct error *err)
 {
 	struct revoke *revoke = calloc(1, sizeof(*revoke));
 	int r;
@@ -126,13 +148,8 @@ static int expel(struct core *core, const struct store_instance *row, const char
 	if (revoke == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "expel an instance");
 	revoke->core = core;
-	(void)snprintf(revoke->owner, sizeof(revoke->owner), "%s", row->owner);
+	revoke->generation = row->generation;
 	(void)snprintf(revoke->figures, sizeof(revoke->figures), "%s", figures);
-	memcpy(revoke->digest, row->digest, sizeof(revoke->digest));
-	resource_format_bundle(row->bundle_name,
-			       &(struct version){ row->bundle_version[0], row->bundle_version[1],
-						  row->bundle_version[2] },
-			       revoke->bundle);
 	r = busy_enter(core, row->id, true, err);
 	if (r >= 0) {
 		r = removal_init(core, row->id, &revoke->removal, err);
@@ -156,7 +173,7 @@ int revoke_begin(struct core *core, const struct store_instance *row, struct err
 	struct held_instance *held = held_find(core, row->id);
 
 	if (held == NULL)
-		return expel(core, row, "", err);
+		return quarantine_expel(core, row, "", err);
 	unload_lease(core, row->id, "its bundle is revoked", &held->grace);
 	return 0;
 }
@@ -166,21 +183,10 @@ static int expel_lease(struct core *core, const struct store_instance *row, cons
 		       struct held_instance *held, struct error *err)
 {
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
-	struct revoke revoke = { 0 };
-	char object[64];
 	int r = store_tx_begin(core->store, STORE_TX_RELEASE, &tx, err);
 
-	(void)snprintf(object, sizeof(object), "instances/%s", row->id);
-	(void)snprintf(revoke.figures, sizeof(revoke.figures), "%s", figures);
-	memcpy(revoke.digest, row->digest, sizeof(revoke.digest));
-	resource_format_bundle(row->bundle_name,
-			       &(struct version){ row->bundle_version[0], row->bundle_version[1],
-						  row->bundle_version[2] },
-			       revoke.bundle);
 	if (r >= 0)
-		r = put_quarantine(&tx, &revoke, object, err);
-	if (r >= 0)
-		r = reconcile_audit(&tx, row->owner, "quarantine", object, figures, err);
+		r = quarantine_record(&tx, row, false, figures, err);
 	if (r >= 0)
 		r = store_tx_commit(&tx, err);
 	if (r >= 0)
@@ -193,7 +199,7 @@ bool quarantine_begin(struct core *core, const struct store_instance *row,
 		      uint32_t n_windows)
 {
 	struct held_instance *held = held_find(core, row->id);
-	char text[FIGURES_MAX];
+	char text[BUDGET_FIGURES_MAX];
 	struct error err = { 0 };
 	int r;
 
@@ -204,7 +210,12 @@ bool quarantine_begin(struct core *core, const struct store_instance *row,
 		       n_windows, figures->window_ns / NS_PER_MS,
 		       figures->program == NULL ? "" : figures->program, figures->ns_per_run,
 		       budgets->max_ns_per_run, figures->cpu_ppm, budgets->max_cpu_ppm);
-	r = held != NULL ? expel_lease(core, row, text, held, &err) : expel(core, row, text, &err);
+	if (held != NULL)
+		r = expel_lease(core, row, text, held, &err);
+	else if (row->state == INSTANCE_SOAKING && version_expel(core, row->id, text, &err) >= 0)
+		r = 0;
+	else
+		r = quarantine_expel(core, row, text, &err);
 	/* The next window finds it over its budget again. */
 	if (r < 0)
 		log_error(LOG_LEVEL_WARNING, &err, "quarantine instance %s", row->id);

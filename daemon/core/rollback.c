@@ -1,4 +1,7 @@
-/* Rollback and Commit: the end of a Replace, back or forward. */
+/*
+ * Rollback and Commit: the end of a Replace, back or forward, because a client asks for it, or
+ * forward when the soak time is over, or back when the version that soaks is over its budget.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +26,16 @@
 #include "store/journal.h"
 
 #define ROWS_MAX 65536
+/* For the plan and the answer of one that nobody asked for. */
+#define ROLLBACK_ARENA ((size_t)8 << 20)
 
 /* A Rollback or Commit on its way. */
 struct ending {
 	struct job job;
 	struct core *core;
-	struct request *request;	  /* NULL: the soak time is over */
+	struct request *request;	  /* NULL: nobody asked for it */
+	struct arena *arena;		  /* the request's, or else our own */
+	char figures[BUDGET_FIGURES_MAX]; /* why nobody had to ask for a Rollback */
 	const ProtobufCMessage *response; /* committed; goes out when the pins have followed */
 	struct store_instance *before;
 	struct version_switch version;
@@ -43,6 +50,8 @@ static void ending_free(struct ending *ending)
 	if (ending == NULL)
 		return;
 	version_switch_done(&ending->version);
+	if (ending->request == NULL)
+		arena_free(ending->arena);
 	free(ending->before);
 	free(ending);
 }
@@ -293,7 +302,11 @@ static void rollback_failed(struct ending *ending)
 	if (end_failed(ending, &journal_err) < 0)
 		log_error(LOG_LEVEL_WARNING, &journal_err, "end the journal of a failed rollback");
 	busy_leave(ending->core, ending->before->id);
-	request_fail(ending->request, &ending->err);
+	if (ending->request != NULL)
+		request_fail(ending->request, &ending->err);
+	else if (quarantine_expel(ending->core, ending->before, ending->figures, &ending->err) < 0)
+		log_error(LOG_LEVEL_WARNING, &ending->err, "quarantine instance %s",
+			  ending->before->id);
 }
 
 static void back_done(struct job *job)
@@ -306,8 +319,7 @@ static void back_done(struct job *job)
 static int record_rollback(struct ending *ending, Bpfleet__V1__RollbackResponse **ret,
 			   struct error *err)
 {
-	Bpfleet__V1__RollbackResponse *response =
-		arena_alloc(ending->request->arena, sizeof(*response));
+	Bpfleet__V1__RollbackResponse *response = arena_alloc(ending->arena, sizeof(*response));
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
 	const char *id = ending->before->id;
 	struct core *core = ending->core;
@@ -331,15 +343,19 @@ static int record_rollback(struct ending *ending, Bpfleet__V1__RollbackResponse 
 	if (r >= 0)
 		r = begin_op(ending, "commit", "commit.intent", NULL, &tx, err);
 	if (r >= 0)
-		r = tell_instance(core, id, ending->request->arena, &told, err);
+		r = tell_instance(core, id, ending->arena, &told, err);
 	if (r >= 0) {
 		response->instance = told.instance;
 		response->links = told.links;
 		response->n_links = told.n_links;
 	}
+	if (r >= 0 && ending->request == NULL)
+		r = quarantine_record(&tx, ending->before, true, ending->figures, err);
 	core_step("rollback.commit");
 	if (r >= 0)
-		r = request_commit(ending->request, &tx, &response->base, err);
+		r = ending->request == NULL
+			    ? store_tx_commit(&tx, err)
+			    : request_commit(ending->request, &tx, &response->base, err);
 	core_step("rollback.committed");
 	if (r < 0)
 		ending->op = replaced;
@@ -365,6 +381,9 @@ static void rollback_done(struct job *job)
 		jobs_submit(core->jobs, &TAKE_PTR(ending)->job);
 		return;
 	}
+	if (ending->request == NULL)
+		log_warning("instance %s runs the version before: it is over its budget: %s",
+			    ending->before->id, ending->figures);
 	if (ending->maps_change)
 		core_notice_ended_instance(core, ending->before->id);
 	sweep(TAKE_PTR(ending), keep, &response->base);
@@ -438,10 +457,10 @@ static int plan_rollback(struct ending *ending, struct error *err)
 	free(kept.maps);
 	ending->version.from_generation = ending->before->generation;
 	ending->version.to_generation = ending->before->previous_generation;
-	if (r >= 0)
+	if (r >= 0 && ending->request != NULL)
 		r = request_check_deadline(ending->request, err);
 	if (r >= 0)
-		r = version_switch_pack(&ending->version, ending->request->arena, &data, err);
+		r = version_switch_pack(&ending->version, ending->arena, &data, err);
 	if (r >= 0)
 		r = store_tx_begin(ending->core->store, STORE_TX_RELEASE, &tx, err);
 	if (r >= 0)
@@ -451,37 +470,72 @@ static int plan_rollback(struct ending *ending, struct error *err)
 	return r < 0 ? r : store_tx_commit(&tx, err);
 }
 
-int serve_rollback(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+/* Takes the ending and its row. */
+static int rollback_begin(struct ending *given, struct core *core, struct store_instance *row,
+			  struct error *err)
 {
-	const Bpfleet__V1__RollbackRequest *message = (const void *)request->message;
-	_cleanup_(ending_freep) struct ending *ending = calloc(1, sizeof(*ending));
-	struct store_instance *row = NULL;
-	int r;
+	_cleanup_(ending_freep) struct ending *ending = given;
+	int r = enter(core, ending, row, err);
 
-	(void)ret_response;
-	if (ending == NULL)
-		return error_raise(err, ERROR_OUT_OF_MEMORY, "roll back");
-	r = request_find_named_instance(request, message->instance, POLICY_VERB_REPLACE, &row, err);
 	if (r < 0)
 		return r;
-	(void)snprintf(request->detail, sizeof(request->detail), "rolled back");
-	ending->request = request;
-	r = enter(request->core, ending, row, err);
-	if (r < 0)
-		return r;
-	r = reconcile_is_revoked(request->core, row->previous_digest)
-		    ? error_raise(err, ERROR_BUNDLE_REVOKED,
-				  "the version before is of a bundle that this host's trust file "
-				  "revokes")
-		    : plan_rollback(ending, err);
+	if (ending->arena == NULL)
+		r = error_raise(err, ERROR_OUT_OF_MEMORY, "roll back");
+	else if (reconcile_is_revoked(core, row->previous_digest))
+		r = error_raise(err, ERROR_BUNDLE_REVOKED,
+				"the version before is of a bundle that this host's trust file "
+				"revokes");
+	else
+		r = plan_rollback(ending, err);
 	core_step("rollback.intent");
 	if (r < 0) {
-		busy_leave(request->core, row->id);
+		busy_leave(core, row->id);
 		return r;
 	}
 	ending->job = (struct job){ .work = rollback_work, .done = rollback_done };
-	jobs_submit(request->core->jobs, &TAKE_PTR(ending)->job);
-	return REQUEST_PENDING;
+	jobs_submit(core->jobs, &TAKE_PTR(ending)->job);
+	return 0;
+}
+
+int serve_rollback(struct request *request, ProtobufCMessage **ret_response, struct error *err)
+{
+	const Bpfleet__V1__RollbackRequest *message = (const void *)request->message;
+	struct store_instance *row = NULL;
+	struct ending *ending;
+	int r = request_find_named_instance(request, message->instance, POLICY_VERB_REPLACE, &row,
+					    err);
+
+	(void)ret_response;
+	if (r < 0)
+		return r;
+	(void)snprintf(request->detail, sizeof(request->detail), "rolled back");
+	ending = calloc(1, sizeof(*ending));
+	if (ending == NULL) {
+		free(row);
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "roll back");
+	}
+	ending->request = request;
+	ending->arena = request->arena;
+	r = rollback_begin(ending, request->core, row, err);
+	return r < 0 ? r : REQUEST_PENDING;
+}
+
+int version_expel(struct core *core, const char *id, const char *figures, struct error *err)
+{
+	struct ending *ending = calloc(1, sizeof(*ending));
+	struct store_instance *row = NULL;
+	int r;
+
+	if (ending == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "roll back");
+	(void)snprintf(ending->figures, sizeof(ending->figures), "%s", figures);
+	ending->arena = arena_new(ROLLBACK_ARENA);
+	r = store_instance_get(core->store, id, &row, err);
+	if (r < 0) {
+		ending_free(ending);
+		return r;
+	}
+	return rollback_begin(ending, core, row, err);
 }
 
 /* ---- at the start */

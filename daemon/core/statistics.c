@@ -171,7 +171,8 @@ static void sample_carry_over(struct sample *sample, const struct sample *last)
 		       strcmp(last->instances[k].id, sample->instances[i].id) < 0)
 			k++;
 		if (last == NULL || k == last->n_instances ||
-		    strcmp(last->instances[k].id, sample->instances[i].id) != 0)
+		    strcmp(last->instances[k].id, sample->instances[i].id) != 0 ||
+		    last->instances[k].generation != sample->instances[i].generation)
 			continue;
 		before = &last->of_instances[k];
 		of->judged_ns = before->judged_ns;

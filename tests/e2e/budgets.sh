@@ -129,9 +129,53 @@ expect "and says so" grep -q "budget of events" <(cli --output json audit --verb
 wait $lease_pid $events_pid || true
 expect "a budget of events is for leases" refused INVALID_ARGUMENT cli load cost --max-events 5
 
+# ---- a version that soaks goes back
+sed -e 's/^version: .*/version: 1.1.0/' -e 's/default: 1,/default: 200000,/' -e 's/^  - cost.bpf.o/&\n  - idle.bpf.o/' \
+	"$NODE_ROOT/tests/e2e/cost/cost.yaml" >cost-1.1.yaml
+cli bundle build cost-1.1.yaml --object-dir "$NODE_BUILD/tests/e2e" --out cost-1.1.bpfb >/dev/null
+cli bundle sign -s keys/release.key cost-1.1.bpfb >/dev/null
+cli push cost-1.1.bpfb >/dev/null
+bundle() { cli --output json list instances | jq -r '.instances[] | select(.label == "web") | .bundle + " " + .state'; }
+program_id() { ip -j -d link show veth0 | jq -r '.[0].xdp.prog.id'; }
+quarantined() { cli --output json quarantine list | jq -r '[.bundles[]?.bundle] | join(" ")'; }
+detail() { cli --output json audit --verb quarantine | jq -r '.rows[].detail'; }
+cli run cost@1.0.0 --label web -a cost=xdp:veth0 >/dev/null
+first=$(program_id)
+cli replace web cost@1.1.0 >/dev/null
+expect "another version runs" test "$(program_id)" != "$first"
+expect "over its budget: the version before runs again" eventually 20 "bundles/cost@1.0.0 INSTANCE_STATE_ATTACHED" bundle
+expect "the very program" is "$(program_id)" "$first"
+expect "what cost too much is quarantined, and nothing else" is "$(quarantined)" bundles/cost@1.1.0
+expect "so it is not replaced by it again" refused QUARANTINED cli replace web cost@1.1.0
+expect "the audit log says what was done" grep -q "^bundles/cost@1.1.0, rolled back to the version before: .*max_ns_per_run 50000" <(detail)
+pinned() { ls "bpffs/"*/"$(cli --output json list instances | jq -r '.instances[] | select(.label == "web") | .name[10:]')" | grep -c '^p_'; }
+expect "nothing is left of it" eventually 10 1 pinned
+before=$(seen web)
+expect "and the first one counts" bash -c "sleep 1; test \"\$('$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' --output json map dump web/seen | jq -s 'map((.value.sum // .value).packets | tonumber) | add')\" -gt $before"
+cli replace web cost@1.0.0 --param spins=200000 >/dev/null
+expect "parameters that cost too much are taken back" eventually 20 "bundles/cost@1.0.0 INSTANCE_STATE_ATTACHED" bundle
+expect "to those before" is "$(cli --output json list instances | jq -r '.instances[] | select(.label == "web") | [.parameters[]?.value] | join(" ")')" ""
+expect "and the bundle, which runs with others, is free" is "$(quarantined)" bundles/cost@1.1.0
+expect "as the audit log says" grep -q "^bundles/cost@1.0.0, rolled back to the parameters before: " <(detail)
+cli quarantine release cost@1.1.0 >/dev/null
+expect "released, it may be tried once more" cli replace web cost@1.1.0
+# The way back is barred: the version before has no such program.
+cli attach web idle xdp:lo,mode=generic >/dev/null
+expect "with no way back the instance is quarantined" eventually 20 "bundles/cost@1.1.0 INSTANCE_STATE_QUARANTINED" bundle
+expect "its bundle, too" is "$(quarantined)" bundles/cost@1.1.0
+expect "no version is kept any longer" is "$(pinned) $(cli --output json list instances | jq -r '.instances[] | select(.label == "web") | .previousBundle // ""')" "2 "
+expect "its links are gone from the kernel" is "$(ip -d link show | grep -c 'prog/xdp')" 0
+cli quarantine release cost@1.1.0 >/dev/null
+expect "released, it is attached again" eventually 20 "bundles/cost@1.1.0 INSTANCE_STATE_ATTACHED" bundle
+for _ in $(seq 50); do
+	cli unload web >/dev/null 2>&1 && break
+	sleep 0.2
+done
+cli quarantine release cost@1.1.0 >/dev/null 2>&1 || true
+
 # ---- a lease
 expect "a lease over its budget ends" bash -c "
-	timeout 30 '$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' run cost --label leased --durability lease --param spins=200000 -a cost=xdp:veth0 &
+	timeout 30 '$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' run cost@1.0.0 --label leased --durability lease --param spins=200000 -a cost=xdp:veth0 &
 	wait \$!; [ \$? -ne 124 ]"
 expect "and its bundle is quarantined" grep -q "cost@1.0.0" <(cli quarantine list)
 expect "a bundle in quarantine can be removed with its instances" bash -c "
