@@ -6,7 +6,7 @@
 # No manifest gives these a writer.
 readable_only=" perf_event_array sk_storage struct_ops ringbuf inode_storage user_ringbuf arena "
 # Types that came after Linux 6.1, where this kernel has them.
-newer=$(bpftool feature probe kernel 2>/dev/null | sed -n 's/^eBPF map_type \(arena\|cgrp_storage\) is available$/\1/p')
+newer=$(bpftool feature probe kernel 2>/dev/null | sed -n 's/^eBPF map_type \(arena\|cgrp_storage\|struct_ops\) is available$/\1/p')
 build() { # NAME ACCESS
 	local map access object
 	{
@@ -15,7 +15,7 @@ build() { # NAME ACCESS
 			printf '  - %s.bpf.o\n' "$object"
 		done
 		printf 'maps:\n'
-		for map in $newer $(sed -n 's/.*} \([a-z_]*\) SEC(".maps");/\1/p; s/^\(MAP\|KEYLESS\|BUFFER\)(\([a-z_]*\),.*/\2/p; s/^struct tcp_congestion_ops \(.*\) = {/\1/p' \
+		for map in $newer $(sed -n 's/.*} \([a-z_]*\) SEC(".maps");/\1/p; s/^\(MAP\|KEYLESS\|BUFFER\)(\([a-z_]*\),.*/\2/p' \
 			"$NODE_ROOT/tests/e2e/types/types.bpf.c"); do
 			access=$2
 			[ "${readable_only#* $map }" = "$readable_only" ] || access=read
