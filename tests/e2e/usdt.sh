@@ -80,8 +80,9 @@ expect "the probe of the file as it is is heard" tick heard
 upgrade "$WORK/usr/bin/bpfleet"
 expect "another file without the probe takes its place: the link waits, and says for what" link_is "LINK_STATE_PENDING_TARGET.*demo:tick"
 upgrade "$NODE_BUILD/tests/e2e/usdt-target-next"
+pid=$target_PID # bash forgets it when the process has ended
 exec {target[1]}>&-
-wait "$target_PID" || true
+wait "$pid" || true
 coproc target { exec "$WORK/target" 10; }
 read -r -t 20 word <&"${target[0]}"
 expect "the next version of the program is heard, by the probe's new places" heard_at_last
