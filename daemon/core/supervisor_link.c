@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,8 +31,18 @@ struct question {
 	int fd; /* that came with the answer, or -1 */
 };
 
+/* A notice that came while the main thread waited for an answer. */
+struct deferred {
+	struct deferred *next;
+	struct supervisor_message message;
+	int fd;
+};
+
 struct supervisor_link {
 	struct loop_fd source;
+	struct loop_timer later; /* handles what was deferred */
+	struct deferred *deferred;
+	pthread_t main;
 	struct loop *loop;
 	struct supervisor_handler handler;
 	pthread_mutex_t lock; /* of the questions */
@@ -68,6 +79,31 @@ static void answer(struct supervisor_link *link, const struct supervisor_message
 	(void)pthread_mutex_unlock(&link->lock);
 }
 
+static void handle(struct supervisor_link *link, const struct supervisor_message *message, int *fd)
+{
+	if (message->type == SUPERVISOR_REPLY)
+		answer(link, message, fd);
+	else if (message->type == SUPERVISOR_SETTINGS)
+		link->handler.reload(link->handler.user, *fd);
+	else if (message->type == SUPERVISOR_NEW_FRONT && *fd >= 0)
+		link->handler.new_front(link->handler.user, TAKE_FD(*fd));
+	cleanup_closep(fd);
+}
+
+static void on_later(struct loop_timer *timer)
+{
+	struct supervisor_link *link =
+		(struct supervisor_link *)(void *)((char *)timer -
+						   offsetof(struct supervisor_link, later));
+	struct deferred *deferred;
+
+	while ((deferred = link->deferred) != NULL) {
+		link->deferred = deferred->next;
+		handle(link, &deferred->message, &deferred->fd);
+		free(deferred);
+	}
+}
+
 static void on_ready(struct loop_fd *source, uint32_t epoll_events)
 {
 	struct supervisor_link *link = (struct supervisor_link *)(void *)source;
@@ -75,18 +111,42 @@ static void on_ready(struct loop_fd *source, uint32_t epoll_events)
 	int fd, r;
 
 	(void)epoll_events;
-	while ((r = receive(link, &message, &fd)) > 0) {
-		if (message.type == SUPERVISOR_REPLY)
-			answer(link, &message, &fd);
-		else if (message.type == SUPERVISOR_SETTINGS)
-			link->handler.reload(link->handler.user, fd);
-		else if (message.type == SUPERVISOR_NEW_FRONT && fd >= 0)
-			link->handler.new_front(link->handler.user, TAKE_FD(fd));
-		if (fd >= 0)
-			(void)close(fd);
-	}
+	on_later(&link->later);
+	while ((r = receive(link, &message, &fd)) > 0)
+		handle(link, &message, &fd);
 	if (r < 0)
 		link->handler.gone(link->handler.user);
+}
+
+/* On the main thread, which nobody else reads the answer for; the lock is not held. Notices wait
+ * for the loop. Negative: no answer will come. */
+static int wait_on_main(struct supervisor_link *link)
+{
+	struct pollfd poll_fd = { .fd = link->source.fd, .events = POLLIN };
+	struct deferred **last = &link->deferred, *deferred;
+	struct supervisor_message message;
+	int fd, r;
+
+	if (poll(&poll_fd, 1, ANSWER_TIMEOUT_SEC * 1000) <= 0)
+		return -ETIMEDOUT;
+	r = receive(link, &message, &fd);
+	if (r <= 0)
+		return r;
+	if (message.type == SUPERVISOR_REPLY) {
+		handle(link, &message, &fd);
+		return 0;
+	}
+	deferred = calloc(1, sizeof(*deferred));
+	if (deferred == NULL) {
+		cleanup_closep(&fd);
+		return -ENOMEM;
+	}
+	*deferred = (struct deferred){ .message = message, .fd = fd };
+	while (*last != NULL)
+		last = &(*last)->next;
+	*last = deferred;
+	loop_set_timer(link->loop, &link->later, clock_monotonic_ns());
+	return 0;
 }
 
 int supervisor_settings(int fd, struct settings **ret, struct error *err)
@@ -112,6 +172,8 @@ int supervisor_link_new(struct loop *loop, int fd, const struct supervisor_handl
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "talk to the supervisor");
 	}
 	link->source = (struct loop_fd){ .fd = fd, .ready = on_ready };
+	link->later = (struct loop_timer){ .deadline = UINT64_MAX, .due = on_later };
+	link->main = pthread_self();
 	link->loop = loop;
 	link->handler = *handler;
 	(void)pthread_mutex_init(&link->lock, NULL);
@@ -133,6 +195,12 @@ void supervisor_link_free(struct supervisor_link *link)
 	if (link == NULL)
 		return;
 	loop_unwatch(link->loop, &link->source);
+	loop_unset_timer(link->loop, &link->later);
+	for (struct deferred *at = link->deferred, *next; at != NULL; at = next) {
+		next = at->next;
+		cleanup_closep(&at->fd);
+		free(at);
+	}
 	(void)close(link->source.fd);
 	(void)pthread_cond_destroy(&link->answer);
 	(void)pthread_mutex_destroy(&link->lock);
@@ -184,8 +252,15 @@ static int ask(struct supervisor_link *link, struct supervisor_message *message,
 	question->next = link->questions;
 	link->questions = question;
 	r = tell(link, message);
-	while (r == 0 && !question->answered && !link->stopped)
-		r = -pthread_cond_timedwait(&link->answer, &link->lock, &until);
+	while (r == 0 && !question->answered && !link->stopped) {
+		if (!pthread_equal(link->main, pthread_self())) {
+			r = -pthread_cond_timedwait(&link->answer, &link->lock, &until);
+			continue;
+		}
+		(void)pthread_mutex_unlock(&link->lock);
+		r = wait_on_main(link);
+		(void)pthread_mutex_lock(&link->lock);
+	}
 	for (struct question **at = &link->questions; *at != NULL; at = &(*at)->next) {
 		if (*at == question) {
 			*at = question->next;

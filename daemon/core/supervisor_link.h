@@ -1,6 +1,7 @@
 /*
  * Core's end of the pair with the supervisor (daemon/supervisor/FORMAT.md). Questions may come from
- * any thread and block it until the main thread has read the answer; notices come to a handler.
+ * any thread and block it until the main thread has read the answer, also from the main thread
+ * itself, at the start, when what was left half-done is undone; notices come to a handler.
  */
 #pragma once
 
@@ -39,11 +40,11 @@ void supervisor_core_ready(struct supervisor_link *link);
 void supervisor_front_ready(struct supervisor_link *link);
 void supervisor_restart_front(struct supervisor_link *link);
 
-/* A new fd of the list of functions that ftrace can trace; not from the main thread. Errors:
+/* A new fd of the list of functions that ftrace can trace. Errors:
  * KERNEL_UNSUPPORTED, UNAVAILABLE. */
 _must_check_ int supervisor_traceable(struct supervisor_link *link, int *ret_fd, struct error *err);
 
-/* An fd of /proc/kallsyms that shows addresses, where root may see them; not from the main thread.
+/* An fd of /proc/kallsyms that shows addresses, where root may see them.
  * All of them share one offset. Errors: KERNEL_UNSUPPORTED, UNAVAILABLE. */
 _must_check_ int supervisor_kallsyms(struct supervisor_link *link, int *ret_fd, struct error *err);
 
@@ -52,10 +53,10 @@ _must_check_ int supervisor_kallsyms(struct supervisor_link *link, int *ret_fd, 
 _must_check_ int supervisor_stats_on(struct supervisor_link *link, uint32_t window_ms, int *ret_fd,
 				     struct error *err);
 
-/* The kernel's id of a classic tracepoint; not from the main thread. Errors: TARGET_NOT_FOUND,
+/* The kernel's id of a classic tracepoint. Errors: TARGET_NOT_FOUND,
  * INVALID_HOOK, UNAVAILABLE. */
 _must_check_ int supervisor_tracepoint_id(struct supervisor_link *link, const char *category,
 					  const char *name, uint32_t *ret, struct error *err);
-/* A fresh bpfleet-netns: our end of the pair with it, to be closed. One at a time; not from the
- * main thread. Errors: UNAVAILABLE. */
+/* A fresh bpfleet-netns: our end of the pair with it, to be closed. One at a time.
+ * Errors: UNAVAILABLE. */
 _must_check_ int supervisor_netns(struct supervisor_link *link, int *ret_fd, struct error *err);
