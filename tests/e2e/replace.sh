@@ -19,6 +19,13 @@ cgroup_exact() { in_cgroup count_cgroup "$cgroup_hook" replace $n $packets; }
 cgroup_loses() { ! in_cgroup count_cgroup "$cgroup_hook" reattach 50 20000 && grep -q '^sent' "$WORK/expect.out"; }
 told "xdp: $n Replaces under a flood, every packet counted once" exact count_xdp xdp:veth0,mode=generic
 told "xdp: detach and attach loses some" loses count_xdp xdp:veth0,mode=generic
+if cli attach web count_xdp xdp:veth0,mode=native >"$WORK/native" 2>&1; then
+	cli detach "$(cli --output json list links | jq -r '.links[0].name')" >/dev/null
+	told "xdp in native mode: $n Replaces under a flood, every packet counted once" exact count_xdp xdp:veth0,mode=native
+	told "xdp in native mode: detach and attach loses some" loses count_xdp xdp:veth0,mode=native
+else
+	echo "skipped: XDP in native mode on veth: $(cat "$WORK/native")"
+fi
 told "tc: $n Replaces under a flood, every packet counted once" exact count_tc tc:veth0:ingress
 told "tc: detach and attach loses some" loses count_tc tc:veth0:ingress
 told "cgroup_skb: $n Replaces under a flood, every packet counted once" cgroup_exact

@@ -129,26 +129,30 @@ static bool check_programs(struct check *check, struct model_instance *instance)
 	       WRONG(check, "%s has %zu programs, not %d", instance->name, n, N_PROGRAMS);
 }
 
-static bool has_pin(const struct check *check, const char *instance, char kind, const char *name)
+/* In how many versions there is a pin of that name. */
+static size_t n_pins(const struct check *check, const char *instance, char kind, const char *name)
 {
 	char path[256];
+	size_t n = 0, len;
 
-	(void)snprintf(path, sizeof(path), "%s/%c_%s", strchr(instance, '/') + 1, kind, name);
+	len = (size_t)snprintf(path, sizeof(path), "%s/%c_%s", strchr(instance, '/') + 1, kind,
+			       name);
 	for (size_t i = 0; i < check->view.n_pins; i++) {
-		if (strcmp(check->view.pins[i], path) == 0)
-			return true;
+		const char *pin = check->view.pins[i];
+
+		n += strncmp(pin, path, len) == 0 && (pin[len] == '\0' || pin[len] == '_');
 	}
-	return false;
+	return n;
 }
 
 static bool has_numbered_pins(const struct check *check, const char *instance, char kind,
-			      unsigned int n)
+			      unsigned int n, size_t n_versions)
 {
 	for (unsigned int i = 0; i < n; i++) {
 		char number[16];
 
 		(void)snprintf(number, sizeof(number), "%u", i);
-		if (!has_pin(check, instance, kind, number))
+		if (n_pins(check, instance, kind, number) != n_versions)
 			return false;
 	}
 	return true;
@@ -156,7 +160,8 @@ static bool has_numbered_pins(const struct check *check, const char *instance, c
 
 static bool check_pins(struct check *check, const struct model_instance *instance)
 {
-	size_t n = 0, n_wanted = N_PROGRAMS + N_MAPS + instance->n_links;
+	const size_t n_versions = instance->versions == TWO_VERSIONS ? 2 : 1;
+	size_t n = 0, n_wanted = n_versions * (N_PROGRAMS + N_MAPS) + instance->n_links;
 	const char *id = strchr(instance->name, '/') + 1;
 
 	for (size_t i = 0; i < check->view.n_pins; i++)
@@ -165,11 +170,12 @@ static bool check_pins(struct check *check, const struct model_instance *instanc
 		return n == 0 || WRONG(check, "lease %s has %zu pins", instance->name, n);
 	if (n != n_wanted)
 		return WRONG(check, "%s has %zu pins, not %zu", instance->name, n, n_wanted);
-	if (!has_numbered_pins(check, instance->name, 'p', N_PROGRAMS) ||
-	    !has_numbered_pins(check, instance->name, 'm', N_MAPS))
+	if (!has_numbered_pins(check, instance->name, 'p', N_PROGRAMS, n_versions) ||
+	    !has_numbered_pins(check, instance->name, 'm', N_MAPS, n_versions))
 		return WRONG(check, "%s has other pins than its own", instance->name);
 	for (size_t i = 0; i < instance->n_links; i++) {
-		if (!has_pin(check, instance->name, 'l', strchr(instance->links[i].name, '/') + 1))
+		if (n_pins(check, instance->name, 'l', strchr(instance->links[i].name, '/') + 1) !=
+		    1)
 			return WRONG(check, "%s is not pinned", instance->links[i].name);
 	}
 	return true;
@@ -217,10 +223,16 @@ static bool check_instance(struct check *check, struct model_instance *model,
 		(void)snprintf(row->hook, sizeof(row->hook), "%s", link->hook);
 		model->n_links++;
 	}
+	/* An unanswered Replace, Rollback or Commit has been done whole, or not at all. */
+	if (model->versions == EITHER)
+		model->versions =
+			listed->state == BPFLEET_INSTANCE_SOAKING ? TWO_VERSIONS : ONE_VERSION;
 	if (!check_links(check, model) || !check_programs(check, model) ||
 	    !check_pins(check, model) || !check_setting(check, model))
 		return false;
-	state = model->n_links > 0 ? BPFLEET_INSTANCE_ATTACHED : BPFLEET_INSTANCE_READY;
+	state = model->versions == TWO_VERSIONS ? BPFLEET_INSTANCE_SOAKING
+		: model->n_links > 0		? BPFLEET_INSTANCE_ATTACHED
+						: BPFLEET_INSTANCE_READY;
 	if (listed->state != state)
 		return WRONG(check, "%s has state %d, not %d: %.200s", model->name,
 			     (int)listed->state, (int)state, listed->reason);

@@ -33,6 +33,12 @@ enum doubt {
 	MAYBE_GONE,  /* an unanswered unload or detach */
 };
 
+enum versions {
+	ONE_VERSION,
+	TWO_VERSIONS, /* replaced, and neither committed nor rolled back */
+	EITHER,	      /* an unanswered call */
+};
+
 struct model_link {
 	char name[NAME_SIZE]; /* "" with MAYBE_THERE */
 	char program[32];
@@ -46,6 +52,7 @@ struct model_instance {
 	char name[NAME_SIZE]; /* "" with MAYBE_THERE */
 	enum doubt doubt;
 	enum bpfleet_durability durability;
+	enum versions versions;
 	uint8_t token[BPFLEET_LEASE_TOKEN_BYTES];
 	bool tokenless; /* its load was never answered */
 	/* Lease: lives of core in which it was asked for and answered. */

@@ -366,6 +366,59 @@ static void unload(struct worker *worker, struct model_instance *instance)
 	}
 }
 
+/* ---- versions */
+
+/* Programs are other ones now, and so are links that the kernel cannot give another program. */
+static void forget_ids(struct model_instance *instance)
+{
+	memset(instance->program_ids, 0, sizeof(instance->program_ids));
+	for (size_t i = 0; i < instance->n_links; i++)
+		instance->links[i].kernel_id = 0;
+}
+
+/* Replaces an instance by its own version; or commits that, or rolls it back. */
+static void turn(struct worker *worker, struct model_instance *instance)
+{
+	_cleanup_(arena_freep) struct arena *arena = arena_new((size_t)16 << 20);
+	Bpfleet__V1__ReplaceRequest replace = BPFLEET__V1__REPLACE_REQUEST__INIT;
+	Bpfleet__V1__RollbackRequest rollback = BPFLEET__V1__ROLLBACK_REQUEST__INIT;
+	Bpfleet__V1__CommitRequest commit = BPFLEET__V1__COMMIT_REQUEST__INIT;
+	const bool own = instance->label[0] == 'o', back = worker_random(worker, 2) == 0;
+	char id[NODE_REQUEST_ID_LEN + 1], name[NAME_SIZE + 16];
+	const struct {
+		const char *method;
+		const ProtobufCMessage *request;
+		enum versions then;
+	} calls[] = { { "Replace", &replace.base, TWO_VERSIONS },
+		      { "Rollback", &rollback.base, ONE_VERSION },
+		      { "Commit", &commit.base, ONE_VERSION } },
+	  *call = &calls[instance->versions == ONE_VERSION ? 0
+			 : back				   ? 1
+							   : 2];
+	ProtobufCMessage *response;
+	struct error err;
+
+	fresh_id(id);
+	(void)snprintf(name, sizeof(name), "bundles/%s",
+		       worker->hammer->bundles[own ? worker->number : N_BUNDLES - 1].name);
+	replace.bundle = name;
+	replace.keep_parameters = true;
+	replace.instance = rollback.instance = commit.instance = instance->name;
+	replace.request_id = rollback.request_id = commit.request_id = id;
+	switch (change(worker, call->method, call->request, arena, &response, &err)) {
+	case DONE:
+		instance->versions = call->then;
+		break;
+	case UNKNOWN:
+		instance->versions = EITHER;
+		break;
+	case REFUSED:
+		unexpected(worker, call->method, instance->name, &err);
+		return;
+	}
+	forget_ids(instance);
+}
+
 /* ---- links */
 
 static const char *pick_hook(struct worker *worker, char hook[static 160])
@@ -513,8 +566,13 @@ static void act_on(struct worker *worker, struct model_instance *instance)
 
 		if (link->doubt == SURE)
 			detach(worker, instance, link);
-	} else if (dice < 85 && instance->setting_maybe == 0) {
+	} else if (dice < 82 && instance->setting_maybe == 0) {
 		write_setting(worker, instance);
+	} else if (dice < 92) {
+		/* Leases are not replaced. */
+		if (instance->durability != BPFLEET_DURABILITY_LEASE &&
+		    instance->versions != EITHER)
+			turn(worker, instance);
 	} else {
 		unload(worker, instance);
 	}
