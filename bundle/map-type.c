@@ -1,5 +1,6 @@
 #include "bundle/map-type.h"
 
+#include <assert.h>
 #include <linux/bpf.h>
 #include <string.h>
 
@@ -48,6 +49,7 @@ const struct map_type map_types[] = {
 	{ "arena", BPF_MAP_TYPE_ARENA, 0, MAP_KEY_NONE, 0, "its pages have no entries, and a mapping of it could be written" },
 };
 /* clang-format on */
+static_assert(ARRAY_SIZE(map_types) <= MAP_TYPES_MAX, "what is kept for each has room");
 const size_t n_map_types = ARRAY_SIZE(map_types);
 
 const struct map_type *map_type_find(const char *name)

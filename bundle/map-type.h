@@ -54,6 +54,7 @@ struct map_type {
 	const char *instead; /* what to do where the type cannot; NULL: nothing is missing */
 };
 
+#define MAP_TYPES_MAX 48
 extern const struct map_type map_types[];
 extern const size_t n_map_types;
 

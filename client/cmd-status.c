@@ -81,8 +81,33 @@ static int print_facts(const struct cli *cli, const Bpfleet__V1__GetStatusRespon
 	return cli_flush(sheet, err);
 }
 
-static int print_hooks(const struct cli *cli, const Bpfleet__V1__GetStatusResponse *status,
-		       struct error *err)
+static void support_row(struct sheet *sheet, const char *name, bool supported, const char *detail)
+{
+	sheet_text(sheet, name);
+	sheet_coloured(sheet, supported ? SHEET_GOOD : SHEET_BAD, supported ? "yes" : "no");
+	sheet_text(sheet, detail);
+}
+
+static int print_map_types(const struct cli *cli, const Bpfleet__V1__GetStatusResponse *status,
+			   struct error *err)
+{
+	_cleanup_(sheet_freep) struct sheet *sheet = NULL;
+	int r = cli_sheet(cli, &sheet, err);
+
+	if (r < 0 || status->n_map_types == 0)
+		return r;
+	cli_say(cli, "%s", "");
+	sheet_column(sheet, "MAP", 0);
+	sheet_column(sheet, "HERE", 0);
+	sheet_column(sheet, "DETAIL", SHEET_OPTIONAL | SHEET_CUT);
+	for (size_t i = 0; i < status->n_map_types; i++)
+		support_row(sheet, status->map_types[i]->type, status->map_types[i]->supported != 0,
+			    status->map_types[i]->detail);
+	return cli_flush(sheet, err);
+}
+
+static int print_features(const struct cli *cli, const Bpfleet__V1__GetStatusResponse *status,
+			  struct error *err)
 {
 	_cleanup_(sheet_freep) struct sheet *sheet = NULL;
 	int r = cli_sheet(cli, &sheet, err);
@@ -93,15 +118,11 @@ static int print_hooks(const struct cli *cli, const Bpfleet__V1__GetStatusRespon
 	sheet_column(sheet, "HOOK", 0);
 	sheet_column(sheet, "HERE", 0);
 	sheet_column(sheet, "DETAIL", SHEET_OPTIONAL | SHEET_CUT);
-	for (size_t i = 0; i < status->n_hooks; i++) {
-		const Bpfleet__V1__HookSupport *hook = status->hooks[i];
-
-		sheet_text(sheet, hook->kind);
-		sheet_coloured(sheet, hook->supported ? SHEET_GOOD : SHEET_BAD,
-			       hook->supported ? "yes" : "no");
-		sheet_text(sheet, hook->detail);
-	}
-	return cli_flush(sheet, err);
+	for (size_t i = 0; i < status->n_hooks; i++)
+		support_row(sheet, status->hooks[i]->kind, status->hooks[i]->supported != 0,
+			    status->hooks[i]->detail);
+	r = cli_flush(sheet, err);
+	return r < 0 ? r : print_map_types(cli, status, err);
 }
 
 static int print_alarms(const struct cli *cli, const Bpfleet__V1__GetStatusResponse *status,
@@ -163,6 +184,8 @@ int cmd_features(struct cli *cli, struct error *err)
 	document.version = status->version;
 	document.hooks = status->hooks;
 	document.n_hooks = status->n_hooks;
+	document.map_types = status->map_types;
+	document.n_map_types = status->n_map_types;
 	return cli->json ? cli_print_message(cli, &document.base, err)
-			 : print_hooks(cli, status, err);
+			 : print_features(cli, status, err);
 }

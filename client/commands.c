@@ -261,7 +261,7 @@ static const struct cli_command commands[] = {
 	  .run = cmd_quarantine_release },
 	{ "status", "Show the daemon's state, what is wrong with it, and who you are to it",
 	  .run = cmd_status },
-	{ "features", "Show which kinds of hooks this host can serve, and why not the others",
+	{ "features", "Show which kinds of hooks and maps this host can serve, and why not the others",
 	  .description = "Found by trying when the daemon started, not by the kernel's version.",
 	  .run = cmd_features },
 	{ "audit", "Show the audit log",

@@ -477,6 +477,8 @@ int core_start(struct core *core, const struct core_options *options, struct err
 		r = take_rules(core, core->settings, err);
 	for (size_t i = 0; r >= 0 && i < HOOK_N_KINDS; i++)
 		kernel_probe(i, &core->support[i]);
+	for (size_t i = 0; i < n_map_types && i < MAP_TYPES_MAX; i++)
+		kernel_probe_map(i, &core->map_support[i]);
 	if (r >= 0)
 		r = reconcile_start(core, err);
 	if (r >= 0)

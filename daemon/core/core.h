@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "bundle/hook.h"
+#include "bundle/map-type.h"
 #include "daemon/core/kernel/hooks.h"
 #include "daemon/core/loop.h"
 #include "store/store.h"
@@ -47,6 +48,7 @@ struct core {
 	struct kernel_context kernel;
 	pthread_mutex_t netns_lock; /* one bpfleet-netns at a time */
 	struct kernel_support support[HOOK_N_KINDS];
+	struct kernel_support map_support[MAP_TYPES_MAX]; /* by index into map_types */
 
 	struct settings *rules; /* whose policy is in force */
 	uint64_t policy_epoch;	/* counts the policies and trusts of this process */

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "base/version.h"
+#include "bundle/map-type.h"
 #include "daemon/config/config.h"
 #include "daemon/core/budget.h"
 #include "daemon/core/convert.h"
@@ -35,6 +36,27 @@ static int fill_hooks(struct request *request, Bpfleet__V1__GetStatusResponse *r
 		hook->supported = core->support[i].supported;
 		hook->detail = (char *)(uintptr_t)core->support[i].detail;
 		response->hooks[response->n_hooks++] = hook;
+	}
+	return 0;
+}
+
+static int fill_map_types(struct request *request, Bpfleet__V1__GetStatusResponse *response,
+			  struct error *err)
+{
+	const struct kernel_support *support = request->core->map_support;
+	Bpfleet__V1__MapTypeSupport *types =
+		arena_alloc(request->arena, n_map_types * sizeof(*types));
+
+	response->map_types =
+		arena_alloc(request->arena, n_map_types * sizeof(*response->map_types));
+	if (types == NULL || response->map_types == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "tell the status");
+	for (size_t i = 0; i < n_map_types; i++) {
+		bpfleet__v1__map_type_support__init(&types[i]);
+		types[i].type = (char *)(uintptr_t)support[i].kind;
+		types[i].supported = support[i].supported;
+		types[i].detail = (char *)(uintptr_t)support[i].detail;
+		response->map_types[response->n_map_types++] = &types[i];
 	}
 	return 0;
 }
@@ -138,6 +160,8 @@ int serve_get_status(struct request *request, ProtobufCMessage **ret_response, s
 		r = garbage_count(core, &response->n_orphan_pins, err);
 	if (r >= 0)
 		r = fill_hooks(request, response, err);
+	if (r >= 0)
+		r = fill_map_types(request, response, err);
 	if (r >= 0)
 		r = fill_alarms(request, response, err);
 	*ret_response = &response->base;

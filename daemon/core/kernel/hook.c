@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "bundle/map-type.h"
 #include "daemon/core/kernel/foreign.h"
 #include "daemon/core/kernel/hook-kind.h"
 #include "daemon/core/kernel/order.h"
@@ -406,6 +407,25 @@ void kernel_probe(size_t i, struct kernel_support *ret)
 {
 	*ret = (struct kernel_support){ .kind = kernel_hook_kind(i) };
 	kinds[i]->probe(ret);
+}
+
+void kernel_probe_map(size_t i, struct kernel_support *ret)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .btf_vmlinux_value_type_id = 1);
+	int r;
+
+	errno = 0;
+	/* Of a type that is no table of functions the kernel says so; libbpf asks it in a way that
+	 * kernels before 6.9 do not understand. */
+	if (map_types[i].number == BPF_MAP_TYPE_STRUCT_OPS)
+		r = bpf_map_create(BPF_MAP_TYPE_STRUCT_OPS, "probe", 4, 4, 1, &opts) < 0 &&
+		    errno == 524;
+	else
+		r = libbpf_probe_bpf_map_type((enum bpf_map_type)map_types[i].number, NULL);
+	*ret = (struct kernel_support){ .kind = map_types[i].name, .supported = r == 1 };
+	if (r != 1)
+		(void)snprintf(ret->detail, sizeof(ret->detail), "making one fails: %s",
+			       error_errno_name(r < 0 ? -r : errno));
 }
 
 int hook_try_load(enum bpf_prog_type type, enum bpf_attach_type expected, uint32_t btf_id,

@@ -217,3 +217,5 @@ const char *kernel_hook_kind(size_t i);
 /* Finds out by trying, a few system calls each; the caller keeps the answer. i < number of kinds.
  */
 void kernel_probe(size_t i, struct kernel_support *ret);
+/* The same of a type of maps, map_types[i]. */
+void kernel_probe_map(size_t i, struct kernel_support *ret);

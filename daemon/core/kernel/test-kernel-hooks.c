@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "bundle/hook.h"
+#include "bundle/map-type.h"
 #include "daemon/core/kernel/hooks.h"
 #include "daemon/core/kernel/pins.h"
 #include "daemon/core/kernel/test-fixture.h"
@@ -649,6 +650,28 @@ static void probing_agrees_with_what_attached(void **state)
 	assert_int_equal(i, HOOK_N_KINDS);
 }
 
+/* Older kernels lack the last two, and tell nothing but that they do. */
+static void probing_makes_maps_of_every_type_that_there_is(void **state)
+{
+	static const char *const young[] = { "cgrp_storage", "arena" };
+	const size_t before = place_count_fds();
+	struct kernel_support support;
+
+	(void)state;
+	for (size_t i = 0; i < n_map_types; i++) {
+		bool is_young = false;
+
+		kernel_probe_map(i, &support);
+		assert_string_equal(support.kind, map_types[i].name);
+		for (size_t j = 0; j < ARRAY_SIZE(young); j++)
+			is_young = is_young || strcmp(support.kind, young[j]) == 0;
+		if (!support.supported && !is_young)
+			fail_msg("%s: %s", support.kind, support.detail);
+		assert_true(support.supported != (strstr(support.detail, ": E") != NULL));
+	}
+	assert_int_equal(place_count_fds(), before);
+}
+
 static void attaching_a_hundred_times_leaks_no_fd(void **state)
 {
 	const size_t before = place_count_fds();
@@ -756,6 +779,7 @@ static int run(void)
 		cmocka_unit_test(a_file_that_is_not_the_resolved_one_is_refused),
 		cmocka_unit_test(the_pin_of_another_kind_is_not_adopted),
 		cmocka_unit_test(probing_agrees_with_what_attached),
+		cmocka_unit_test(probing_makes_maps_of_every_type_that_there_is),
 		cmocka_unit_test(attaching_a_hundred_times_leaks_no_fd),
 	};
 
