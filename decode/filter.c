@@ -209,8 +209,9 @@ static int take_index(struct parser *p, struct term *term)
 	if (index >= term->node->n)
 		return refuse(p, "the array has fewer elements");
 	p->at = end;
-	if (*p->at++ != ']')
+	if (*p->at != ']')
 		return refuse(p, "a ] was expected");
+	p->at++;
 	element = &term->node->children[0];
 	term->offset += (uint32_t)index * element->size;
 	term->node = element;
@@ -486,8 +487,10 @@ static int compile(struct parser *p, struct condition **ret)
 		return no_memory(p);
 	p->condition->size_min = p->record->size;
 	r = parse_or(p, &p->condition->root);
+	if (r < 0)
+		return r;
 	skip_blanks(p);
-	if (r == 0 && *p->at != '\0')
+	if (*p->at != '\0')
 		r = refuse(p, "&&, || or the end was expected");
 	return r;
 }

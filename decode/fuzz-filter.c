@@ -1,4 +1,5 @@
-/* Fuzzes conditions as clients send them: up to the first newline the text, then the record. */
+/* Fuzzes conditions as clients send them: up to the first newline the text, then the record, which
+ * is once of one struct and once of one of two. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct decoder *make_decoder(void)
+static struct decoder *make_decoder(bool has_variants)
 {
+	Bpfleet__V1__EventVariant variants[2], *pointers[] = { &variants[0], &variants[1] };
 	struct btf *btf = btf__new_empty();
 	struct decoder_options options = { 0 };
 	struct decoder *decoder = NULL;
@@ -28,6 +30,19 @@ static struct decoder *make_decoder(void)
 	    btf__add_field(btf, "a", 4, 96, 0) < 0 || btf__add_field(btf, "f", 6, 160, 0) < 0 ||
 	    btf__add_field(btf, "rest", 5, 192, 0) < 0)
 		abort();
+	if (btf__add_struct(btf, "other", 16) < 0 || btf__add_field(btf, "other", 4, 0, 0) < 0 ||
+	    btf__add_field(btf, "n", 1, 64, 0) < 0 || btf__add_field(btf, "m", 1, 96, 0) < 0)
+		abort();
+	for (uint64_t i = 0; i < 2; i++) {
+		bpfleet__v1__event_variant__init(&variants[i]);
+		variants[i].tag = i;
+		variants[i].record_type = (char *)(uintptr_t)(i == 0 ? "record" : "other");
+	}
+	if (has_variants) {
+		options.event_tag = "n";
+		options.event_variants = pointers;
+		options.n_event_variants = 2;
+	}
 	options.btf = btf__raw_data(btf, &n);
 	options.n_btf = n;
 	if (decoder_new(&options, &decoder, NULL) < 0)
@@ -36,24 +51,33 @@ static struct decoder *make_decoder(void)
 	return decoder;
 }
 
+static void match(const char *text, const uint8_t *record, size_t n, bool has_variants)
+{
+	struct decoder *decoder = make_decoder(has_variants);
+	struct filter *filter = NULL;
+
+	if (filter_new(decoder, text, &filter, NULL) == 0)
+		(void)filter_matches(filter, record, n);
+	filter_free(filter);
+	decoder_free(decoder);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *end = memchr(data, '\n', size);
 	const size_t n = end == NULL ? size : (size_t)(end - data);
-	struct decoder *decoder = make_decoder();
+	const size_t n_record = end == NULL ? 0 : size - n - 1;
 	char *text = strndup((const char *)data, n);
-	struct filter *filter = NULL;
-	uint8_t *record = NULL;
-	size_t n_record = end == NULL ? 0 : size - n - 1;
-
 	/* A copy, so that a sanitizer sees what is read beyond it. */
-	if (n_record > 0 && (record = malloc(n_record)) != NULL)
+	uint8_t *record = malloc(n_record);
+
+	if (n_record > 0 && record != NULL)
 		memcpy(record, end + 1, n_record);
-	if (text != NULL && filter_new(decoder, text, &filter, NULL) == 0)
-		(void)filter_matches(filter, record, record == NULL ? 0 : n_record);
-	filter_free(filter);
+	if (text != NULL && record != NULL) {
+		match(text, record, n_record, false);
+		match(text, record, n_record, true);
+	}
 	free(record);
 	free(text);
-	decoder_free(decoder);
 	return 0;
 }
