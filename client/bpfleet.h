@@ -607,7 +607,7 @@ BPFLEET_API int bpfleet_read(struct bpfleet *node, const char *link,
 			     int (*on_data)(const void *data, size_t size, void *user_data),
 			     void *user_data, struct bpfleet_error *error);
 
-/* One record of a ring buffer; everything in it is good during the callback only. */
+/* One record of a ring buffer or perf buffer; everything in it is good during the callback only. */
 struct bpfleet_event {
 	/* `instances/ID/maps/NAME` */
 	const char *map;
@@ -621,7 +621,8 @@ struct bpfleet_event {
 	uint64_t received_at_ns;
 	/* So far: records that this subscriber was too slow for. */
 	uint64_t subscriber_lost;
-	/* Since the load: records that found the ring full; valid if kernel_lost_known. */
+	/* Records that found the buffer full, of a ring buffer since the load, of a perf buffer so far;
+	 * valid if kernel_lost_known. */
 	uint64_t kernel_lost;
 	bool kernel_lost_known;
 	/* So far: records that the daemon could not keep for anybody. */

@@ -17,10 +17,10 @@
 struct source {
 	const Bpfleet__V1__Map *map;
 	struct decoder *decoder;
-	uint64_t subscriber_lost;
-	uint64_t front_lost;
-	uint64_t kernel_lost;
-	bool seen; /* kernel_lost counts from the load: what was lost before us is no news */
+	bool seen;		      /* a batch has come */
+	Bpfleet__V1__EventBatch last; /* only its counts are good */
+	uint64_t kernel_lost_before;  /* us: a program counts since its load */
+	uint64_t n_events;
 };
 
 struct events {
@@ -136,32 +136,48 @@ static int print_json(struct events *events, const struct source *source, uint64
 	return cli_print_str(events->cli, &s, err);
 }
 
-/* How many more than at the last time. */
-static uint64_t news(uint64_t *seen, uint64_t now)
+static void append_count(struct str *out, const char *name, bool known, uint64_t n)
 {
-	const uint64_t n = now - *seen;
+	if (known)
+		(void)str_appendf(out, "%s\"%s\":\"%" PRIu64 "\"",
+				  out->data[out->len - 1] == '{' ? "" : ",", name, n);
+	else
+		(void)str_appendf(out, "%s\"%s\":null", out->data[out->len - 1] == '{' ? "" : ",",
+				  name);
+}
 
-	*seen = now;
-	return n;
+/* The first batch may tell of what was lost before us. */
+static void note_first(const struct events *events, struct source *source,
+		       const Bpfleet__V1__EventBatch *batch)
+{
+	source->seen = true;
+	source->last = *batch;
+	source->last.subscriber_lost = source->last.front_lost = 0;
+	/* Of a perf buffer the kernel counts, for us alone. */
+	if (strcmp(source->map->type, "perf_event_array") == 0)
+		source->last.kernel_lost = 0;
+	source->kernel_lost_before = source->last.kernel_lost;
+	if (!events->cli->json && batch->unobserved_known && batch->unobserved > 0)
+		cli_warn("%" PRIu64 " events waited where nobody listened: they are not shown",
+			 batch->unobserved);
 }
 
 static int print_losses(const struct events *events, struct source *source,
 			const Bpfleet__V1__EventBatch *batch, struct error *err)
 {
-	uint64_t kernel_lost = news(&source->kernel_lost, batch->kernel_lost);
-	uint64_t subscriber_lost = news(&source->subscriber_lost, batch->subscriber_lost);
-	uint64_t front_lost = news(&source->front_lost, batch->front_lost);
 	_cleanup_(str_done) struct str s = { 0 };
+	uint64_t kernel_lost, front_lost, subscriber_lost;
 
-	/* A program counts since its load; of a perf buffer the kernel counts for us. */
-	if (!batch->kernel_lost_known ||
-	    (!source->seen && strcmp(source->map->type, "perf_event_array") != 0))
-		kernel_lost = 0;
-	source->seen = true;
+	if (!source->seen)
+		note_first(events, source, batch);
+	kernel_lost = batch->kernel_lost_known ? batch->kernel_lost - source->last.kernel_lost : 0;
+	front_lost = batch->front_lost - source->last.front_lost;
+	subscriber_lost = batch->subscriber_lost - source->last.subscriber_lost;
+	source->last = *batch;
 	if (kernel_lost == 0 && subscriber_lost == 0 && front_lost == 0)
 		return 0;
 	if (!events->cli->json) {
-		cli_warn("%" PRIu64 " events lost: %" PRIu64 " found the ring full, %" PRIu64
+		cli_warn("%" PRIu64 " events lost: %" PRIu64 " found the buffer full, %" PRIu64
 			 " the daemon could not keep, %" PRIu64 " came too fast for this reader",
 			 kernel_lost + subscriber_lost + front_lost, kernel_lost, front_lost,
 			 subscriber_lost);
@@ -169,11 +185,43 @@ static int print_losses(const struct events *events, struct source *source,
 	}
 	(void)str_append(&s, "{\"map\":");
 	(void)str_append_json(&s, source->map->name, SIZE_MAX);
-	(void)str_appendf(&s,
-			  ",\"kernelLost\":\"%" PRIu64 "\",\"frontLost\":\"%" PRIu64
-			  "\",\"subscriberLost\":\"%" PRIu64 "\"}",
-			  kernel_lost, front_lost, subscriber_lost);
+	append_count(&s, "kernelLost", true, kernel_lost);
+	append_count(&s, "frontLost", true, front_lost);
+	append_count(&s, "subscriberLost", true, subscriber_lost);
+	(void)str_append(&s, "}");
 	return cli_print_str(events->cli, &s, err);
+}
+
+/* What became of everything that the subscription is about, for a program that reads us. */
+static int print_end(const struct events *events, const struct source *source, struct error *err)
+{
+	const Bpfleet__V1__EventBatch *last = &source->last;
+	_cleanup_(str_done) struct str s = { 0 };
+
+	(void)str_append(&s, "{\"map\":");
+	(void)str_append_json(&s, source->map->name, SIZE_MAX);
+	(void)str_append(&s, ",\"ended\":{");
+	append_count(&s, "shown", true, source->n_events);
+	append_count(&s, "filteredOut", true, last->filtered_out);
+	append_count(&s, "sampledOut", true, last->sampled_out);
+	append_count(&s, "rateLimited", true, last->rate_limited);
+	append_count(&s, "subscriberLost", true, last->subscriber_lost);
+	append_count(&s, "frontLost", true, last->front_lost);
+	append_count(&s, "kernelLost", last->kernel_lost_known,
+		     last->kernel_lost - source->kernel_lost_before);
+	append_count(&s, "unobserved", last->unobserved_known, last->unobserved);
+	(void)str_append(&s, "}}");
+	return cli_print_str(events->cli, &s, err);
+}
+
+static int print_ends(const struct events *events, struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && events->cli->json && i < events->n_sources; i++)
+		if (events->sources[i].seen)
+			r = print_end(events, &events->sources[i], err);
+	return r;
 }
 
 static uint32_t little_endian_u32(const uint8_t *p)
@@ -218,6 +266,7 @@ static int take_batch(struct events *events, const Bpfleet__V1__EventBatch *batc
 		left -= 4 + n;
 		i++;
 		events->n_events++;
+		source->n_events++;
 	}
 	/* The header comes with the first rows, which say how wide they are. */
 	if (r == 0 && !events->cli->json && sheet_n_rows(events->sheet) > 0)
@@ -288,5 +337,5 @@ int cmd_events(struct cli *cli, struct error *err)
 		r = step(&events, stream, err);
 	r = cli_stream_end(cli, r, deadline, err);
 	node_stream_free(cli->node, stream);
-	return r;
+	return r < 0 ? r : print_ends(&events, err);
 }

@@ -379,6 +379,10 @@ static void events_are_shown_until_the_count(void **state)
 		"events\",\"kernelLost\":\"0\",\"frontLost\":\"0\",\"subscriberLost\":\"3\"}\n");
 	assert_contains(p->out, "\"sequence\":\"5\"");
 	assert_contains(p->out, "\"event\":{\"pid\":1000,\"uid\":0}}\n");
+	assert_contains(p->out,
+			"\"ended\":{\"shown\":\"1\",\"filteredOut\":\"0\",\"sampledOut\":\"0\","
+			"\"rateLimited\":\"0\",\"subscriberLost\":\"3\",\"frontLost\":\"0\","
+			"\"kernelLost\":null,\"unobserved\":null}}\n");
 }
 
 static void events_end_after_the_duration(void **state)
