@@ -945,43 +945,10 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-struct fake *fake_start(void)
+static void reset(void *arg)
 {
-	struct error error = { 0 };
-	int fd;
+	struct fake *started = arg;
 
-	fake = calloc(1, sizeof(*fake));
-	if (fake == NULL)
-		die("no memory");
-	(void)snprintf(fake->directory, sizeof(fake->directory), "/tmp/bpfleet-client-XXXXXX");
-	if (mkdtemp(fake->directory) == NULL)
-		die("no directory");
-	(void)snprintf(fake->socket, sizeof(fake->socket), "%s/s", fake->directory);
-	set_up_btf();
-	fake_reset(fake);
-	if (rpc_loop_new(&fake->loop, &error) < 0 ||
-	    rpc_listen_unix(fake->socket, 0600, &fd, &error) < 0 ||
-	    rpc_listener_new(fake->loop, fd, 64, on_accept, NULL, &fake->listener, &error) < 0 ||
-	    pthread_create(&thread, NULL, serve, NULL) != 0)
-		die(error.message);
-	return fake;
-}
-
-void fake_stop(struct fake *started)
-{
-	rpc_loop_drain(started->loop, 0);
-	(void)pthread_join(thread, NULL);
-	rpc_loop_free(started->loop);
-	rpc_listener_free(started->listener);
-	btf__free(btf);
-	(void)unlink(started->socket);
-	(void)rmdir(started->directory);
-	free(started);
-	fake = NULL;
-}
-
-void fake_reset(struct fake *started)
-{
 	set_up_objects();
 	atomic_store(&started->fail_with, ERROR_NONE);
 	atomic_store(&started->fail_times, 0);
@@ -1008,6 +975,42 @@ void fake_reset(struct fake *started)
 		started->present[i] = i < 2;
 		started->counts[i] = 100 + i;
 	}
+	atomic_fetch_add(&started->n_resets, 1);
+}
+
+struct fake *fake_start(void)
+{
+	struct error error = { 0 };
+	int fd;
+
+	fake = calloc(1, sizeof(*fake));
+	if (fake == NULL)
+		die("no memory");
+	(void)snprintf(fake->directory, sizeof(fake->directory), "/tmp/bpfleet-client-XXXXXX");
+	if (mkdtemp(fake->directory) == NULL)
+		die("no directory");
+	(void)snprintf(fake->socket, sizeof(fake->socket), "%s/s", fake->directory);
+	set_up_btf();
+	reset(fake);
+	if (rpc_loop_new(&fake->loop, &error) < 0 ||
+	    rpc_listen_unix(fake->socket, 0600, &fd, &error) < 0 ||
+	    rpc_listener_new(fake->loop, fd, 64, on_accept, NULL, &fake->listener, &error) < 0 ||
+	    pthread_create(&thread, NULL, serve, NULL) != 0)
+		die(error.message);
+	return fake;
+}
+
+void fake_stop(struct fake *started)
+{
+	rpc_loop_drain(started->loop, 0);
+	(void)pthread_join(thread, NULL);
+	rpc_loop_free(started->loop);
+	rpc_listener_free(started->listener);
+	btf__free(btf);
+	(void)unlink(started->socket);
+	(void)rmdir(started->directory);
+	free(started);
+	fake = NULL;
 }
 
 bool fake_wait(const atomic_uint *counter, unsigned int n)
@@ -1020,4 +1023,13 @@ bool fake_wait(const atomic_uint *counter, unsigned int n)
 		(void)nanosleep(&pause, NULL);
 	}
 	return false;
+}
+
+/* On the thread that reads what is reset, behind the calls that a test has left. */
+void fake_reset(struct fake *started)
+{
+	const unsigned int n = atomic_load(&started->n_resets) + 1;
+
+	if (rpc_loop_post(started->loop, reset, started) < 0 || !fake_wait(&started->n_resets, n))
+		die("cannot be reset");
 }

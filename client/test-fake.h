@@ -42,6 +42,7 @@ struct fake {
 	atomic_bool end_lease;		    /* Watch tells at once that the instance is gone */
 
 	/* What was seen. */
+	atomic_uint n_resets;
 	atomic_uint n_calls;
 	atomic_uint n_streams; /* open now */
 	atomic_uint n_loads;

@@ -212,7 +212,7 @@ for _ in range(600):
 sys.exit("%d connections are open after a minute" % len(open_))
 END
 expect "connections that go on for ever are ended" python3 "$WORK/rude.py"
-expect "and others are served" says "bpfleet_up 1"
+expect "and others are served" eventually says "bpfleet_up 1"
 expect "so is Prometheus" eventually value up 1
 
 # ---- a node that is silent, restarted, gone
