@@ -177,6 +177,38 @@ static int print_parameters(const struct cli *cli, const Bpfleet__V1__Manifest *
 	return cli_flush(sheet, err);
 }
 
+static int print_metrics(const struct cli *cli, const Bpfleet__V1__Manifest *manifest,
+			 struct error *err)
+{
+	_cleanup_(sheet_freep) struct sheet *sheet = NULL;
+	int r = cli_sheet(cli, &sheet, err);
+
+	if (r < 0)
+		return r;
+	sheet_column(sheet, "METRIC", 0);
+	sheet_column(sheet, "TYPE", 0);
+	sheet_column(sheet, "MAP", 0);
+	sheet_column(sheet, "VALUE", 0);
+	sheet_column(sheet, "LABELS", SHEET_OPTIONAL);
+	sheet_column(sheet, "MEANING", SHEET_OPTIONAL | SHEET_CUT);
+	for (size_t i = 0; i < manifest->n_metrics; i++) {
+		const Bpfleet__V1__MetricSpec *metric = manifest->metrics[i];
+		struct str labels = { 0 };
+
+		sheet_text(sheet, metric->name);
+		sheet_text(sheet,
+			   enum_text(&bpfleet__v1__metric_type__descriptor, (int)metric->type));
+		sheet_text(sheet, metric->map);
+		sheet_text(sheet, metric->value);
+		for (size_t k = 0; k < metric->n_labels; k++)
+			(void)str_appendf(&labels, "%s%s=%s", k == 0 ? "" : " ",
+					  metric->labels[k]->name, metric->labels[k]->key);
+		sheet_take(sheet, &labels);
+		sheet_text(sheet, metric->help);
+	}
+	return cli_flush(sheet, err);
+}
+
 int manifest_view_print(const struct cli *cli, const Bpfleet__V1__Manifest *manifest,
 			struct error *err)
 {
@@ -191,6 +223,10 @@ int manifest_view_print(const struct cli *cli, const Bpfleet__V1__Manifest *mani
 	if (r == 0 && manifest->n_parameters > 0) {
 		cli_say(cli, "%s", "");
 		r = print_parameters(cli, manifest, err);
+	}
+	if (r == 0 && manifest->n_metrics > 0) {
+		cli_say(cli, "%s", "");
+		r = print_metrics(cli, manifest, err);
 	}
 	return r;
 }

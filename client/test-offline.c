@@ -373,6 +373,8 @@ static void inspection_says_that_nothing_was_verified(void **state)
 	assert_contains(expect(0, "bundle inspect @look.bpfb")->out, "NOT VERIFIED");
 	(void)expect(0, "bundle sign -s @a.key @look.bpfb");
 	assert_contains(expect(0, "bundle inspect @look.bpfb")->out, "claims to be signed by");
+	assert_contains(expect(0, "bundle inspect @look.bpfb")->out,
+			"hook_packets_total      counter");
 	p = expect(0, "bundle inspect -p @a.pub @look.bpfb");
 	assert_null(strstr(p->out, "NOT VERIFIED"));
 	assert_contains(p->out, "signed by");
