@@ -18,8 +18,6 @@ struct map_metrics {
 	struct rule *rules;  /* those of one map follow each other */
 	struct rule **order; /* by family */
 	size_t n_rules;
-	struct decoder **decoders;
-	size_t n_decoders;
 };
 
 static int no_memory(struct error *err)
@@ -33,11 +31,8 @@ void map_metrics_free(struct map_metrics *metrics)
 		return;
 	for (size_t i = 0; i < metrics->n_rules; i++)
 		rule_done(&metrics->rules[i]);
-	for (size_t i = 0; i < metrics->n_decoders; i++)
-		decoder_free(metrics->decoders[i]);
 	free(metrics->rules);
 	free(metrics->order);
-	free(metrics->decoders);
 	free(metrics);
 }
 
@@ -73,8 +68,7 @@ static int make_rules(const struct map_metrics_source *source, struct map_metric
 		n += source->maps[i]->n_metrics;
 	metrics->rules = calloc(n + 1, sizeof(*metrics->rules));
 	metrics->order = calloc(n + 1, sizeof(struct rule *));
-	metrics->decoders = calloc(source->n_maps + 1, sizeof(struct decoder *));
-	if (metrics->rules == NULL || metrics->order == NULL || metrics->decoders == NULL)
+	if (metrics->rules == NULL || metrics->order == NULL)
 		return no_memory(err);
 	for (size_t i = 0; i < source->n_maps; i++) {
 		const Bpfleet__V1__Map *map = source->maps[i];
@@ -100,8 +94,8 @@ static bool is_fatal(enum error_code code)
 	return code == ERROR_UNAVAILABLE || code == ERROR_CANCELLED || code == ERROR_OUT_OF_MEMORY;
 }
 
-static int bind(struct map_metrics *metrics, struct rule *rules, size_t n, struct node *node,
-		struct decoder **ret, struct error *err)
+static int bind(struct rule *rules, size_t n, struct node *node, struct decoder **ret,
+		struct error *err)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new(ARENA_BYTES);
 	Bpfleet__V1__GetMapRequest request = BPFLEET__V1__GET_MAP_REQUEST__INIT;
@@ -120,7 +114,6 @@ static int bind(struct map_metrics *metrics, struct rule *rules, size_t n, struc
 	r = decoder_new_for_map(rules[0].map, response->btf.data, response->btf.len, &decoder, err);
 	if (r < 0)
 		return r;
-	metrics->decoders[metrics->n_decoders++] = decoder;
 	for (size_t i = 0; i < n; i++) {
 		struct error refused = { 0 };
 
@@ -197,17 +190,17 @@ static int dump(struct rule *rules, size_t n, const struct decoder *decoder, str
 	return r;
 }
 
-static int read_map(struct map_metrics *metrics, struct rule *rules, size_t n, struct node *node,
-		    uint64_t deadline, struct error *err)
+static int read_map(struct rule *rules, size_t n, struct node *node, uint64_t deadline,
+		    struct error *err)
 {
-	struct decoder *decoder = NULL;
+	_cleanup_(decoder_freep) struct decoder *decoder = NULL;
 	int r;
 
 	if (clock_monotonic_ns() >= deadline) {
 		refuse(rules, n, ERROR_DEADLINE_EXCEEDED);
 		return 0;
 	}
-	r = bind(metrics, rules, n, node, &decoder, err);
+	r = bind(rules, n, node, &decoder, err);
 	if (r == 0)
 		r = dump(rules, n, decoder, node, deadline, err);
 	if (r < 0 && is_fatal(err->code))
@@ -261,7 +254,7 @@ int map_metrics_read(const struct map_metrics_source *source, struct node *node,
 	r = make_rules(source, metrics, err);
 	for (size_t i = 0, n; r == 0 && i < metrics->n_rules; i += n) {
 		n = metrics->rules[i].map->n_metrics;
-		r = read_map(metrics, &metrics->rules[i], n, node, deadline, err);
+		r = read_map(&metrics->rules[i], n, node, deadline, err);
 	}
 	if (r < 0)
 		return r;

@@ -70,6 +70,7 @@ int rule_bind(struct rule *rule, const struct decoder *decoder, struct error *er
 		r = member_find(decoder, spec->labels[i]->key, &rule->keys[i], err);
 	if (r < 0)
 		return r;
+	rule->is_signed = member_is_signed(&rule->value);
 	n = member_n_integers(&rule->value);
 	if (n == 0 || n > BUNDLE_METRIC_SLOTS_MAX || (n > 1 && rule->type != FAMILY_HISTOGRAM))
 		return error_raise(err, ERROR_MANIFEST_MISMATCH, "'%s' of %s is no number",
@@ -157,7 +158,6 @@ void rule_write(const struct rule *rule, struct exposition *e)
 			write_buckets(rule, series, e);
 		else
 			write_sample(e, exposition_suffix(rule->type), rule->labels.data,
-				     series->labels, "", series->values[0],
-				     member_is_signed(&rule->value));
+				     series->labels, "", series->values[0], rule->is_signed);
 	}
 }

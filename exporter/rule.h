@@ -1,6 +1,7 @@
 /* One rule of a manifest for one map of one instance, and the series that it has made so far. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,7 +23,8 @@ struct rule {
 	const char *reason;		     /* why it is not shown; NULL: it is */
 	char family[sizeof(RULE_PREFIX) + BUNDLE_METRIC_NAME_MAX];
 	enum family_type type;
-	struct member value;
+	bool is_signed;
+	struct member value; /* of the decoder */
 	struct member keys[BUNDLE_METRIC_LABELS_MAX];
 	struct series_table series;
 	struct str scratch;
@@ -37,7 +39,8 @@ _must_check_ int rule_init(struct rule *rule, const Bpfleet__V1__Instance *insta
 			   struct error *err);
 void rule_done(struct rule *rule);
 
-/* Finds its members. Borrows the decoder. Errors: MANIFEST_MISMATCH, OUT_OF_MEMORY. */
+/* Finds its members. Borrows the decoder until the last entry is added. Errors: MANIFEST_MISMATCH,
+ * OUT_OF_MEMORY. */
 _must_check_ int rule_bind(struct rule *rule, const struct decoder *decoder, struct error *err);
 
 /* Adds an entry of the sizes that the decoder says. Errors: OUT_OF_MEMORY. */
