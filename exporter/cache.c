@@ -157,6 +157,10 @@ static void fetch(struct cache *cache, struct str texts[static EXPOSITION_N_FORM
 	struct error err = { 0 };
 	int r = ask(cache, &answer, &err);
 
+	/* By a scrape that waited for too long, others may go on to wait. */
+	if (r < 0 && err.code == ERROR_CANCELLED)
+		r = error_raise(&err, ERROR_DEADLINE_EXCEEDED, "it took longer than %u ms",
+				cache->options->timeout_ms);
 	if (r < 0 && !cache->was_down)
 		log_error(LOG_LEVEL_WARNING, &err, "the node does not answer");
 	else if (r == 0 && cache->was_down)

@@ -97,6 +97,29 @@ static void a_silent_node_is_down_in_time_and_up_when_it_speaks(void **state)
 	assert_true(is_up(other));
 }
 
+static void assert_scraped(struct cache *cache, const char *line)
+{
+	_cleanup_free_ char *text = scrape(cache);
+
+	assert_non_null(text);
+	if (strstr(text, line) == NULL)
+		fail_msg("no line '%s' in:\n%s", line, text);
+}
+
+/* The second one gets the answer to the question that the first one gave up. */
+static void every_scraper_of_a_silent_node_is_told_the_same_reason(void **state)
+{
+	const struct cache_options options = { fake->socket, HOUR_MS, 300 };
+	_cleanup_(cache_freep) struct cache *cache = NULL;
+	struct error err = { 0 };
+
+	(void)state;
+	atomic_store(&fake->silent, true);
+	assert_int_equal(cache_new(&options, &cache, &err), 0);
+	for (int i = 0; i < 2; i++)
+		assert_scraped(cache, "\nbpfleet_down_info{reason=\"DEADLINE_EXCEEDED\"} 1\n");
+}
+
 static void a_refusal_and_a_missing_socket_are_down(void **state)
 {
 	const struct cache_options options = { fake->socket, 0, 60000 };
@@ -112,15 +135,6 @@ static void a_refusal_and_a_missing_socket_are_down(void **state)
 	assert_true(is_up(cache));
 	assert_int_equal(cache_new(&nowhere, &other, &err), 0);
 	assert_false(is_up(other));
-}
-
-static void assert_scraped(struct cache *cache, const char *line)
-{
-	_cleanup_free_ char *text = scrape(cache);
-
-	assert_non_null(text);
-	if (strstr(text, line) == NULL)
-		fail_msg("no line '%s' in:\n%s", line, text);
 }
 
 static void why_it_is_down_is_told(void **state)
@@ -202,6 +216,8 @@ int main(void)
 		cmocka_unit_test_setup(many_scrapers_cost_one_question, set_up),
 		cmocka_unit_test_setup(an_old_answer_is_asked_for_again, set_up),
 		cmocka_unit_test_setup(a_silent_node_is_down_in_time_and_up_when_it_speaks, set_up),
+		cmocka_unit_test_setup(every_scraper_of_a_silent_node_is_told_the_same_reason,
+				       set_up),
 		cmocka_unit_test_setup(a_refusal_and_a_missing_socket_are_down, set_up),
 		cmocka_unit_test_setup(why_it_is_down_is_told, set_up),
 		cmocka_unit_test_setup(contents_of_maps_are_shown_as_their_manifest_says, set_up),
