@@ -28,7 +28,7 @@ names_are_right() {
 		python3 "$NODE_ROOT/tests/e2e/stacks/names.py" "$WORK/raw.json" "$WORK/named.json"
 }
 makes_sockets() {
-	(echo $BASHPID >"$NODE_CGROUP/cgroup.procs" && exec sleep 60 3<>/dev/udp/127.0.0.1/9 4<>/dev/udp/127.0.0.1/10) &
+	(echo $BASHPID >"$NODE_CGROUP/cgroup.procs" && exec sleep infinity 3<>/dev/udp/127.0.0.1/9 4<>/dev/udp/127.0.0.1/10) &
 	holder=$!
 	local i
 	for i in $(seq 100); do
