@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/perf_event.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include <cmocka.h>
@@ -142,6 +144,36 @@ static void grant_map(struct test_core *core, struct channel_frame *frame, bool 
 		(void)atomic_fetch_add(&core->n_grants, 1);
 	}
 	reply(core, frame->frame->request->id, &answer);
+}
+
+static void grant_perf(struct test_core *core, struct channel_frame *frame)
+{
+	const Bpfleet__Ipc__GrantPerfRequest *request =
+		(const Bpfleet__Ipc__GrantPerfRequest *)unpack(
+			frame, &bpfleet__ipc__grant_perf_request__descriptor);
+	const struct test_map *map = find_map(core, request->map);
+	const int state = atomic_load(&core->perf[map - core->maps]);
+	struct perf_event_attr attr = { .size = sizeof(attr),
+					.type = PERF_TYPE_SOFTWARE,
+					.config = PERF_COUNT_SW_BPF_OUTPUT,
+					.sample_type = PERF_SAMPLE_RAW,
+					.sample_period = 1,
+					.read_format =
+						PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_LOST,
+					.disabled = state == TEST_PERF_STANDS_STILL };
+	struct answer answer = { .fd = -1 };
+
+	/* The map's file comes along each time. */
+	assert_true(frame->fd >= 0);
+	if (state != TEST_PERF_OFFLINE) {
+		answer.fd = (int)syscall(SYS_perf_event_open, &attr, -1, (int)request->cpu, -1,
+					 PERF_FLAG_FD_CLOEXEC);
+		assert_true(answer.fd >= 0);
+	}
+	(void)atomic_fetch_add(&core->n_perf[map - core->maps], 1);
+	reply(core, frame->frame->request->id, &answer);
+	if (answer.fd >= 0)
+		(void)close(answer.fd);
 }
 
 static void list_maps(struct test_core *core, uint64_t id)
@@ -310,6 +342,8 @@ static void handle_request(struct test_core *core, struct channel_frame *frame)
 		grant_map(core, frame, false);
 	} else if (strcmp(request->method, "GrantCounter") == 0) {
 		grant_map(core, frame, true);
+	} else if (strcmp(request->method, "GrantPerf") == 0) {
+		grant_perf(core, frame);
 	} else if (strcmp(request->method, "ListMaps") == 0) {
 		list_maps(core, request->id);
 	} else if (strcmp(request->method, "Changes") == 0) {

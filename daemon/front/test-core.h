@@ -18,6 +18,13 @@
 #define TEST_HELD_MAX 256
 #define TEST_CHANGES_MAX 16
 
+/* What core says of every CPU of a perf buffer. */
+enum test_perf {
+	TEST_PERF_OFFLINE,
+	TEST_PERF_STANDS_STILL, /* an event, which counts no time: the CPU has gone */
+	TEST_PERF_RUNS,
+};
+
 struct test_map {
 	const char *name; /* instances/ID/maps/NAME */
 	int fd;
@@ -60,6 +67,8 @@ struct test_core {
 	bool takes_socket;	   /* Attach succeeds without a target */
 	Bpfleet__Ipc__ResolvedTarget resolved;
 	uint64_t last_deadline;
+	atomic_int perf[TEST_MAPS_MAX];	   /* enum test_perf, by map */
+	atomic_uint n_perf[TEST_MAPS_MAX]; /* events asked for, by map */
 	atomic_uint n_requests, n_outstanding, max_outstanding;
 	atomic_uint n_sessions, n_opened, n_grants, n_counters, n_stores, n_denied,
 		n_unknown_sessions, n_sockets;
