@@ -1,6 +1,7 @@
 /* The table of hook kinds; declared in bundle/hook.h. */
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "bundle/hook.h"
 
 static const struct hook_kind_info kinds[HOOK_N_KINDS] = {
@@ -354,14 +355,28 @@ bool hook_kind_takes(const struct hook_kind_info *info, const char *program_type
 	return false;
 }
 
-bool hook_type_is_known(const char *program_type)
+const char *hook_type_refusal(const char *program_type)
 {
+	static const struct {
+		const char *prefix, *why;
+	} refused[] = {
+		{ "ext", "it replaces a function of one loaded program, whoever signed that: call what "
+			 "shall change through a program array (docs/hooks.md)" },
+		{ "lwt_", "it belongs to a route, which goes with the next change of the route or its "
+			  "interface, unseen: attach it with tc "
+			  "(docs/decisions/0012-no-programs-on-routes.md)" },
+	};
+
 	for (unsigned int i = 0; i < HOOK_N_KINDS; i++) {
 		if (hook_kind_takes(&kinds[i], program_type))
-			return true;
+			return NULL;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		if (strncmp(program_type, refused[i].prefix, strlen(refused[i].prefix)) == 0)
+			return refused[i].why;
 	}
 	/* Has no hook: it is called (RunProgram). */
-	return strcmp(program_type, "syscall") == 0;
+	return strcmp(program_type, "syscall") == 0 ? NULL : "there is no kind of hook for it";
 }
 
 bool hook_kind_from_name(const char *name, enum hook_kind *ret)

@@ -232,9 +232,9 @@ static int check_program(const Bpfleet__V1__Manifest *manifest, size_t index, st
 	if (manifest_program(manifest, program->name) != program)
 		return invalid(err, "%s.name: there are two programs '%s'", place.text,
 			       program->name);
-	if (!hook_type_is_known(program->type))
-		return invalid(err, "%s.type: programs of type '%.64s' have no hook here",
-			       place.text, program->type);
+	if (hook_type_refusal(program->type) != NULL)
+		return invalid(err, "%s.type: a program of type '%.64s' has no hook here: %s",
+			       place.text, program->type, hook_type_refusal(program->type));
 	for (size_t i = 0; r == 0 && i < program->n_hooks; i++)
 		r = check_hook_pattern(program, i, place.text, err);
 	for (size_t i = 0; r == 0 && i < program->n_default_hooks; i++)

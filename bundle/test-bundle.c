@@ -243,6 +243,8 @@ static void programs_are_checked(void **state)
 	CASE(s.fallback.name = TEXT("count"), "programs[1].name");
 	CASE(s.program.object = TEXT("other"), "programs[0].object");
 	CASE(s.program.type = TEXT("ext"), "programs[0].type");
+	CASE(s.program.type = TEXT("lwt_xmit"), "it belongs to a route");
+	CASE(s.program.type = TEXT("lirc_mode2"), "there is no kind of hook for it");
 	CASE(s.program.type = TEXT("sched_cls"), "programs[0].hooks[0]");
 	CASE(s.hooks[1] = TEXT("xdp:"), "programs[0].hooks[1]");
 	CASE(s.hooks[1] = TEXT("xdp:eth%30"), "canonically");

@@ -181,6 +181,7 @@ static int check_hosted(struct yaml *yaml, const struct apply *apply, struct err
 	for (size_t i = 0; i < apply->manifest->n_programs; i++) {
 		const Bpfleet__V1__ProgramSpec *spec = apply->manifest->programs[i];
 		const struct infer_object *object = apply_object(apply, spec->object);
+		const char *why = hook_type_refusal(spec->type);
 		const struct bpf_program *program;
 
 		/* A syscall program is called. */
@@ -190,9 +191,9 @@ static int check_hosted(struct yaml *yaml, const struct apply *apply, struct err
 		return yaml_error(
 			yaml, apply->programs != NULL ? apply->programs : yaml_root(yaml), err,
 			"program '%s' (section '%.64s') attaches to nothing that bpfleet has "
-			"a hook for; leave it out with `programs: {%s: {skip: true}}`",
+			"a hook for%s%s; leave it out with `programs: {%s: {skip: true}}`",
 			spec->name, program != NULL ? bpf_program__section_name(program) : "",
-			spec->name);
+			why != NULL ? ": " : "", why != NULL ? why : "", spec->name);
 	}
 	return 0;
 }

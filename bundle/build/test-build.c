@@ -507,6 +507,8 @@ static void a_program_without_a_hook_must_be_left_out_on_purpose(void **state)
 	(void)state;
 	expect_error("name: foreign\nversion: 1.0.0\nobjects: [foreign.bpf.o]\n",
 		     "programs: {on_do_exit: {skip: true}}");
+	expect_error("name: foreign\nversion: 1.0.0\nobjects: [foreign.bpf.o]\n",
+		     "call what shall change through a program array");
 	bundle = built(arena, "name: foreign\nversion: 1.0.0\nobjects: [foreign.bpf.o]\n"
 			      "programs: {on_do_exit: {skip: true}}\n");
 	assert_int_equal(bundle->manifest->n_programs, 1);

@@ -119,10 +119,9 @@ static int check_program(const struct load *load, const char *object_name,
 				   "program '%s' is of type %s, the manifest says %s", name,
 				   type_name != NULL ? type_name : "unknown",
 				   load->manifest->programs[at]->type);
-	if (!hook_type_is_known(type_name))
-		return error_raise(err, ERROR_KERNEL_UNSUPPORTED,
-				   "program '%s': there is no kind of hook for programs of type %s",
-				   name, type_name);
+	if (hook_type_refusal(type_name) != NULL)
+		return error_raise(err, ERROR_KERNEL_UNSUPPORTED, "program '%s' of type %s: %s",
+				   name, type_name, hook_type_refusal(type_name));
 	return 0;
 }
 
