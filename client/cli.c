@@ -55,6 +55,8 @@ static const struct hint hints[] = {
 	{ ERROR_DEADLINE_EXCEEDED, "give it more time with --timeout" },
 	{ ERROR_SIGNER_UNTRUSTED, "`bpfleet bundle inspect FILE` shows who signed; the owner of "
 				  "the host must trust that key" },
+	{ ERROR_REPLACE_REFUSED,
+	  "`bpfleet bundle diff OLD NEW` compares the files of both versions, maps included" },
 	{ ERROR_KEY_NOT_IN_MAP, "`bpfleet map dump INSTANCE/MAP` shows the keys there are" },
 	/* What their rows say after "; " is no advice. */
 	{ ERROR_CANCELLED, NULL },

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "bundle/build/diff.h"
+#include "bundle/build/upgrade.h"
 #include "client/bundle-file.h"
 #include "client/cli.h"
 #include "client/commands.h"
@@ -20,7 +21,8 @@ static void append_member(struct str *s, const char *name, const char *value)
 	(void)str_append_json(s, value == NULL ? "" : value, SIZE_MAX);
 }
 
-static int print_json(struct cli *cli, const struct bundle_diff *diff, struct error *err)
+static int print_json(struct cli *cli, const struct bundle_diff *diff,
+		      const struct bundle_upgrades *upgrades, struct error *err)
 {
 	_cleanup_(str_done) struct str s = { 0 };
 
@@ -36,11 +38,44 @@ static int print_json(struct cli *cli, const struct bundle_diff *diff, struct er
 		append_member(&s, "after", d->after);
 		(void)str_append(&s, "}");
 	}
-	(void)str_append(&s, diff->n_differences == 0 ? "]}" : "\n]}");
+	(void)str_append(&s, diff->n_differences == 0 ? "]" : "\n]");
+	(void)str_append(&s, ",\"maps\":[");
+	for (size_t i = 0; i < upgrades->n_maps; i++) {
+		const struct bundle_upgrade *map = &upgrades->maps[i];
+
+		(void)str_appendf(&s, "%s\n  {\"outcome\":\"%s\"", i == 0 ? "" : ",", map->outcome);
+		append_member(&s, "map", map->map);
+		append_member(&s, "difference", map->difference);
+		(void)str_append(&s, "}");
+	}
+	(void)str_append(&s, upgrades->n_maps == 0 ? "]}" : "\n]}");
 	return cli_print_str(cli, &s, err);
 }
 
-static int print_text(struct cli *cli, const struct bundle_diff *diff, struct error *err)
+/* What a Replace would do; that all is kept goes without saying. */
+static int print_maps(const struct cli *cli, const struct bundle_upgrades *upgrades,
+		      struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < upgrades->n_maps; i++) {
+		const struct bundle_upgrade *map = &upgrades->maps[i];
+		_cleanup_(str_done) struct str s = { 0 };
+
+		if (strcmp(map->outcome, "kept") == 0)
+			continue;
+		(void)str_append(&s, "in a replace, map ");
+		(void)str_append_escaped(&s, map->map, SIZE_MAX);
+		(void)str_appendf(&s, " is %s%s", map->outcome,
+				  map->difference[0] == '\0' ? "" : ": ");
+		(void)str_append_escaped(&s, map->difference, SIZE_MAX);
+		r = cli_print_str(cli, &s, err);
+	}
+	return r;
+}
+
+static int print_text(struct cli *cli, const struct bundle_diff *diff,
+		      const struct bundle_upgrades *upgrades, struct error *err)
 {
 	int r = 0;
 
@@ -55,23 +90,21 @@ static int print_text(struct cli *cli, const struct bundle_diff *diff, struct er
 	}
 	if (r == 0 && diff->n_differences == 0)
 		cli_say(cli, "no difference");
-	return r;
+	return r < 0 || diff->n_differences == 0 ? r : print_maps(cli, upgrades, err);
 }
 
-static int read_manifest(const char *path, struct arena *arena, Bpfleet__V1__Manifest **ret,
-			 struct error *err)
+static int read_bundle(const char *path, struct arena *arena, Bpfleet__V1__Bundle **ret,
+		       struct error *err)
 {
 	_cleanup_(bundle_file_done) struct bundle_file file = { 0 };
-	Bpfleet__V1__Bundle *bundle;
 	int r;
 
 	r = bundle_file_read(path, &file, err);
 	if (r < 0)
 		return r;
-	r = bundle_parse(arena, file.bytes, file.size, &bundle, err);
+	r = bundle_parse(arena, file.bytes, file.size, ret, err);
 	if (r < 0)
 		return error_context(err, r, "%.200s", path);
-	*ret = bundle->manifest;
 	return 0;
 }
 
@@ -79,17 +112,21 @@ int cmd_bundle_diff(struct cli *cli, struct error *err)
 {
 	_cleanup_(bundle_diff_freep) struct bundle_diff *diff = NULL;
 	_cleanup_(arena_freep) struct arena *arena = NULL;
-	Bpfleet__V1__Manifest *before, *after;
+	_cleanup_(bundle_upgrades_freep) struct bundle_upgrades *upgrades = NULL;
+	Bpfleet__V1__Bundle *before, *after;
 	int r;
 
 	r = cli_arena(&arena, err);
 	if (r == 0)
-		r = read_manifest(cli_argument(&cli->args, 0), arena, &before, err);
+		r = read_bundle(cli_argument(&cli->args, 0), arena, &before, err);
 	if (r == 0)
-		r = read_manifest(cli_argument(&cli->args, 1), arena, &after, err);
+		r = read_bundle(cli_argument(&cli->args, 1), arena, &after, err);
 	if (r == 0)
-		r = bundle_diff_new(before, after, &diff, err);
+		r = bundle_diff_new(before->manifest, after->manifest, &diff, err);
+	if (r == 0)
+		r = bundle_upgrades_new(before, after, &upgrades, err);
 	if (r < 0)
 		return r;
-	return cli->json ? print_json(cli, diff, err) : print_text(cli, diff, err);
+	return cli->json ? print_json(cli, diff, upgrades, err)
+			 : print_text(cli, diff, upgrades, err);
 }

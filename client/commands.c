@@ -99,7 +99,7 @@ static const struct cli_command commands[] = {
 		{ OPTION_THRESHOLD, "threshold", 0, CLI_NUMBER, .metavar = "N", .fallback = "1", .help = "how many of the keys must have signed" }),
 	  .run = cmd_bundle_inspect },
 	{ "bundle diff", "Show what differs between two bundles",
-	  .description = "Compares the manifests: programs, hooks, maps, parameters, object digests. Nothing is verified.",
+	  .description = "Compares the manifests: programs, hooks, maps, parameters, object digests; and says of each map whether a replace would keep, convert or reset it, or be refused, and for what difference. Nothing is verified.",
 	  .arguments = ARGUMENTS({ "OLD", 1, 1, CLI_COMPLETE_FILE, .help = "bundle file" }, { "NEW", 1, 1, CLI_COMPLETE_FILE, .help = "bundle file" }),
 	  .run = cmd_bundle_diff },
 

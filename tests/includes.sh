@@ -22,6 +22,7 @@ client: base proto rpc bundle decode
 store: base
 decode: base proto bundle
 bundle/build: base proto bundle
+bundle/upgrade: base proto bundle
 bundle: base proto
 rpc: base proto
 proto: base

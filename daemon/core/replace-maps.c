@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "bundle/upgrade/map-plan.h"
 #include "daemon/core/convert.h"
-#include "daemon/core/kernel/map-plan.h"
 #include "daemon/core/kernel/maps.h"
 #include "daemon/core/kernel/migrate.h"
 #include "daemon/core/kernel/pins.h"
@@ -21,10 +21,10 @@ static int choose(struct kernel_map_chooser *chooser, const Bpfleet__V1__MapSpec
 		  struct kernel_map_choice *ret, struct error *err)
 {
 	struct replace_maps *maps = (struct replace_maps *)(void *)chooser;
-	const struct kernel_map_side new_side = { spec, btf, key_type_id, value_type_id };
-	struct kernel_map_side old_side;
+	const struct map_side new_side = { spec, btf, key_type_id, value_type_id };
+	struct map_side old_side;
 	struct replace_map *map = maps->maps;
-	enum kernel_map_verdict verdict;
+	enum map_verdict verdict;
 	int r = 0;
 
 	while (map < maps->maps + maps->n_maps && strcmp(map->spec->name, spec->name) != 0)
@@ -32,26 +32,26 @@ static int choose(struct kernel_map_chooser *chooser, const Bpfleet__V1__MapSpec
 	*ret = (struct kernel_map_choice){ .fd = -1 };
 	if (map == maps->maps + maps->n_maps)
 		return 0;
-	old_side = (struct kernel_map_side){ map->spec, map->btf, map->row->key_type_id,
-					     map->row->value_type_id };
+	old_side = (struct map_side){ map->spec, map->btf, map->row->key_type_id,
+				      map->row->value_type_id };
 	if (map->plan == NULL)
-		r = kernel_map_plan_new(&old_side, &new_side, &map->plan, err);
+		r = map_plan_new(&old_side, &new_side, &map->plan, err);
 	if (r < 0)
 		return r;
-	verdict = map->reset ? KERNEL_MAP_RESET : map->plan->verdict;
-	if (verdict == KERNEL_MAP_REFUSE)
+	verdict = map->reset ? MAP_RESET : map->plan->verdict;
+	if (verdict == MAP_REFUSE)
 		return error_raise(
 			err, ERROR_REPLACE_REFUSED,
 			"map '%s' cannot be %s: %.600s; let its manifest say `upgrade: %s`, or "
 			"reset it in this call",
-			spec->name, kernel_map_wants_migration(spec) ? "converted" : "kept",
+			spec->name, map_wants_migration(spec) ? "converted" : "kept",
 			map->plan->difference,
-			kernel_map_wants_migration(spec) ? "reset" : "migrate` or `reset");
-	if (verdict == KERNEL_MAP_KEEP) {
+			map_wants_migration(spec) ? "reset" : "migrate` or `reset");
+	if (verdict == MAP_KEEP) {
 		map->outcome = BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_KEPT;
 		ret->fd = map->fd;
 		ret->frozen = map->row->frozen;
-	} else if (verdict == KERNEL_MAP_MIGRATE) {
+	} else if (verdict == MAP_MIGRATE) {
 		map->outcome = BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_MIGRATED;
 		ret->filled_later = true;
 	} else {
@@ -154,7 +154,7 @@ void replace_maps_done(struct replace_maps *maps)
 {
 	close_maps(maps);
 	for (size_t i = 0; i < maps->n_maps; i++) {
-		kernel_map_plan_free(maps->maps[i].plan);
+		map_plan_free(maps->maps[i].plan);
 		btf__free(maps->btfs[i]);
 	}
 	free(maps->maps);
@@ -279,7 +279,7 @@ static int convert_entries(const struct replace_map *map, const char *instance,
 			return error_raise(err, ERROR_STORE_CORRUPT,
 					   "an entry of map '%s' has %zu bytes", map->spec->name,
 					   entries[i].value.size);
-		kernel_map_plan_convert(map->plan, entries[i].value.data, value);
+		map_plan_convert(map->plan, entries[i].value.data, value);
 		r = store_entry_put(tx, instance, map->spec->name, entries[i].key.data,
 				    entries[i].key.size, value, map->plan->new_value_size, err);
 	}

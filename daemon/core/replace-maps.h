@@ -22,7 +22,7 @@ struct replace_map {
 	int fd;				 /* of the old map, while the worker runs */
 	bool reset;			 /* as the caller wishes */
 	Bpfleet__V1__MapOutcome outcome; /* REMOVED until the new object names it */
-	struct kernel_map_plan *plan;
+	struct map_plan *plan;
 	struct kernel_migration *migration;
 	struct kernel_migrate_result result;
 };

@@ -92,6 +92,9 @@ expect "the maps were migrated" is "$(outcomes)" ".bss by_cpu by_slot by_time by
 expect "durable entries went along, by the names of their members" is "$(setting 2 | jq -r '"\(.limit) \(.name)"')" "20 second"
 
 # ---- what cannot be converted
+diff_of() { cli bundle diff "$WORK/$1.bpfb" "$WORK/$2.bpfb" | grep '^in a replace'; }
+expect "that can be known beforehand, of the files alone" grep -q 'map by_slot is refused: value.packets: u64 at 40 became u32 at 0' <(diff_of flows-1.1.0 flows-1.2.0)
+expect "as can what is converted" grep -q 'map .bss is migrated: value.restarts: u64 at 0 is new' <(diff_of flows-1.0.0 flows-1.1.0)
 running() { cli --output json list instances | jq -r '.instances[0] | .state, .bundle'; }
 was=$(running)
 expect "a change that loses numbers is refused, and the difference is told" refused "cannot be converted" cli replace counter flows@1.2.0

@@ -24,7 +24,7 @@ enum verdict { VERDICT_DONE, VERDICT_NO_ENTRY, VERDICT_AGAIN };
 #define RUNS_MAX 10000
 
 struct merge_program {
-	const struct kernel_map_plan *plan;
+	const struct map_plan *plan;
 	size_t key_size;
 	int fd;
 	int job_fd;
@@ -202,7 +202,7 @@ static void emit_newest_bytes(struct merge_program *program, size_t begin, size_
 	free(changed);
 }
 
-static void emit_member(struct merge_program *program, const struct kernel_map_member *member)
+static void emit_member(struct merge_program *program, const struct map_member *member)
 {
 	const size_t off = member->new_bit / 8, n = member->new_bits / 8;
 	const bool is_atomic = !member->is_bytes && (n == 4 || n == 8) && off % n == 0;
@@ -275,7 +275,7 @@ static int make_job(struct merge_program *program, const struct mapread_map *map
 	return 0;
 }
 
-int merge_program_new(const struct kernel_map_plan *plan, const struct mapread_map *map,
+int merge_program_new(const struct map_plan *plan, const struct mapread_map *map,
 		      struct merge_program **ret, struct error *err)
 {
 	_cleanup_(merge_program_freep) struct merge_program *program = calloc(1, sizeof(*program));
@@ -321,7 +321,7 @@ void merge_program_free(struct merge_program *program)
 static void forget_copy(struct merge_program *program)
 {
 	uint8_t *was = program->job + program->was_at;
-	const struct kernel_map_plan *plan = program->plan;
+	const struct map_plan *plan = program->plan;
 
 	memcpy(was, program->job + program->now_at, plan->new_value_size);
 	for (size_t i = 0; i < plan->n_members; i++) {
@@ -340,9 +340,9 @@ int merge_program_run(struct merge_program *program, const void *key, uint32_t c
 
 	memcpy(program->job, key, program->key_size);
 	memcpy(program->job + program->cpu_at, &cpu, sizeof(cpu));
-	kernel_map_plan_convert(program->plan, now, program->job + program->now_at);
+	map_plan_convert(program->plan, now, program->job + program->now_at);
 	if (was != NULL)
-		kernel_map_plan_convert(program->plan, was, program->job + program->was_at);
+		map_plan_convert(program->plan, was, program->job + program->was_at);
 	else
 		forget_copy(program);
 	for (int i = 0; i < RUNS_MAX; i++) {

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
-#include "daemon/core/kernel/map-plan.h"
+#include "bundle/upgrade/map-plan.h"
 #include "daemon/mapread/mapread.h"
 
 struct error;
@@ -18,9 +18,8 @@ struct merge_program;
 
 /* Generates and loads the program for the new version's map, both borrowed. Errors:
  * KERNEL_REFUSED, OUT_OF_MEMORY. */
-_must_check_ int merge_program_new(const struct kernel_map_plan *plan,
-				   const struct mapread_map *map, struct merge_program **ret,
-				   struct error *err);
+_must_check_ int merge_program_new(const struct map_plan *plan, const struct mapread_map *map,
+				   struct merge_program **ret, struct error *err);
 void merge_program_free(struct merge_program *program);
 DEFINE_CLEANUP(struct merge_program, merge_program_free)
 

@@ -21,7 +21,7 @@
 
 struct kernel_migration {
 	char *name;
-	const struct kernel_map_plan *plan;
+	const struct map_plan *plan;
 	struct mapread_map from, to;
 	struct merge_program *program;
 	struct migrate_entries copied;	/* of the old map; mark: still there at the end */
@@ -56,9 +56,8 @@ static int raise_memory(struct error *err)
 static void convert(const struct kernel_migration *migration, const uint8_t *from, uint8_t *to)
 {
 	for (size_t i = 0; i < n_values(&migration->to); i++)
-		kernel_map_plan_convert(migration->plan,
-					from + i * stride(migration->from.value_size),
-					to + i * stride(migration->to.value_size));
+		map_plan_convert(migration->plan, from + i * stride(migration->from.value_size),
+				 to + i * stride(migration->to.value_size));
 }
 
 static bool is_zero(const uint8_t *bytes, size_t n)
@@ -109,7 +108,7 @@ static void convert_over_present(const struct kernel_migration *migration, const
 	    bpf_map_lookup_elem(migration->to.fd, key, to) < 0)
 		convert(migration, from, to);
 	else
-		kernel_map_plan_convert_over(migration->plan, from, to);
+		map_plan_convert_over(migration->plan, from, to);
 }
 
 /* An element that the new version's array does not have. */
@@ -197,7 +196,7 @@ static int check_shapes(const struct kernel_migration *migration, struct error *
 {
 	const struct mapread_map *from = &migration->from, *to = &migration->to;
 
-	if (migration->plan->verdict != KERNEL_MAP_MIGRATE || from->key_size != to->key_size ||
+	if (migration->plan->verdict != MAP_MIGRATE || from->key_size != to->key_size ||
 	    from->value_size != migration->plan->old_value_size ||
 	    to->value_size != migration->plan->new_value_size || from->n_cpus != to->n_cpus)
 		return error_raise(err, ERROR_INTERNAL, "the plan is for other maps");

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "base/cleanup.h"
-#include "daemon/core/kernel/map-plan.h"
+#include "bundle/upgrade/map-plan.h"
 
 struct error;
 
@@ -27,8 +27,8 @@ struct kernel_migration;
 
 struct kernel_migrate_options {
 	const char *name; /* of the map, for errors; borrowed for the call */
-	/* KERNEL_MAP_MIGRATE; borrowed until the migration is freed. */
-	const struct kernel_map_plan *plan;
+	/* MAP_MIGRATE; borrowed until the migration is freed. */
+	const struct map_plan *plan;
 	/* Both borrowed until the migration is freed. The new map is writable: freeze it after
 	 * kernel_migrate_finish(). */
 	int old_fd;

@@ -104,12 +104,12 @@ static int migrate(unsigned int nth, int sys_errno, struct error *err)
 	const int to = bpf_map_create(BPF_MAP_TYPE_PERCPU_HASH, "to", 4, 8, 2 * N_ENTRIES, NULL);
 	const uint32_t n_cpus = (uint32_t)mapread_possible_cpus();
 	Bpfleet__V1__MapSpec before = BPFLEET__V1__MAP_SPEC__INIT, after;
-	struct kernel_map_side old_side = { .spec = &before }, new_side = { .spec = &after };
+	struct map_side old_side = { .spec = &before }, new_side = { .spec = &after };
 	struct kernel_migrate_options options = {
 		.name = "m", .old_fd = from, .new_fd = to, .n_possible_cpus = n_cpus
 	};
 	_cleanup_(kernel_migration_freep) struct kernel_migration *migration = NULL;
-	_cleanup_(kernel_map_plan_freep) struct kernel_map_plan *plan = NULL;
+	_cleanup_(map_plan_freep) struct map_plan *plan = NULL;
 	_cleanup_free_ uint64_t *values = calloc(n_cpus, sizeof(*values));
 	struct kernel_migrate_result result;
 	int r;
@@ -121,7 +121,7 @@ static int migrate(unsigned int nth, int sys_errno, struct error *err)
 	after = before;
 	after.max_entries = 2 * N_ENTRIES;
 	after.upgrade = BPFLEET__V1__UPGRADE__UPGRADE_MIGRATE;
-	assert_int_equal(kernel_map_plan_new(&old_side, &new_side, &plan, NULL), 0);
+	assert_int_equal(map_plan_new(&old_side, &new_side, &plan, NULL), 0);
 	options.plan = plan;
 	for (uint32_t key = 0; key < N_ENTRIES; key++) {
 		values[0] = key;

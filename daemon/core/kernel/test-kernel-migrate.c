@@ -106,38 +106,37 @@ static struct kernel_map *map_of(const struct versions *versions, const char *ve
 	return object_map(versions->object, name);
 }
 
-static struct kernel_map_plan *plan_of(struct versions *versions, const struct kernel_map *old,
-				       const struct kernel_map *new)
+static struct map_plan *plan_of(struct versions *versions, const struct kernel_map *old,
+				const struct kernel_map *new)
 {
-	const struct kernel_map_side before = {
+	const struct map_side before = {
 		.spec = fixture_map(&versions->fixture, old->name),
 		.btf = versions->btf,
 		.key_type_id = old->key_type_id,
 		.value_type_id = old->value_type_id,
 	};
 	Bpfleet__V1__MapSpec *spec = fixture_map(&versions->fixture, new->name);
-	const struct kernel_map_side after = {
+	const struct map_side after = {
 		.spec = spec,
 		.btf = versions->btf,
 		.key_type_id = new->key_type_id,
 		.value_type_id = new->value_type_id,
 	};
-	struct kernel_map_plan *plan = NULL;
+	struct map_plan *plan = NULL;
 	struct error err = { 0 };
 
 	spec->upgrade = BPFLEET__V1__UPGRADE__UPGRADE_MIGRATE;
 	spec->merge = versions->list;
 	spec->n_merge = ARRAY_SIZE(versions->list);
-	if (kernel_map_plan_new(&before, &after, &plan, &err) < 0)
+	if (map_plan_new(&before, &after, &plan, &err) < 0)
 		fail_msg("%s", err.message);
-	if (plan->verdict != KERNEL_MAP_MIGRATE)
+	if (plan->verdict != MAP_MIGRATE)
 		fail_msg("%s", plan->difference);
 	return plan;
 }
 
 static int begin(struct versions *versions, const char *from, const char *to,
-		 struct kernel_map_plan **ret_plan, struct kernel_migration **ret,
-		 struct error *err)
+		 struct map_plan **ret_plan, struct kernel_migration **ret, struct error *err)
 {
 	const struct kernel_map *old = object_map(versions->object, from);
 	const struct kernel_map *new = object_map(versions->object, to);
@@ -234,7 +233,7 @@ static void wait_for(const uint64_t *n, uint64_t at_least)
 static void replace_once(uint64_t *total, uint64_t *merged, uint64_t *window_ns)
 {
 	struct kernel_migration *migrations[N_TYPES] = { NULL };
-	struct kernel_map_plan *plans[N_TYPES] = { NULL };
+	struct map_plan *plans[N_TYPES] = { NULL };
 	struct kernel_migrate_result result;
 	struct versions versions;
 	struct error err = { 0 };
@@ -292,7 +291,7 @@ static void replace_once(uint64_t *total, uint64_t *merged, uint64_t *window_ns)
 				 (unsigned long long)totals.ports);
 		assert_true(totals.last_seen > 0);
 		kernel_migration_free(migrations[i]);
-		kernel_map_plan_free(plans[i]);
+		map_plan_free(plans[i]);
 	}
 	*total += n_sent;
 	versions_done(&versions);
@@ -380,7 +379,7 @@ static void drop(const struct versions *versions, const char *map, uint32_t key)
 }
 
 /* Begins from old_rules to new_rules with a rule for each member. */
-static void begin_rules(struct versions *versions, struct kernel_map_plan **ret_plan,
+static void begin_rules(struct versions *versions, struct map_plan **ret_plan,
 			struct kernel_migration **ret)
 {
 	static const struct {
@@ -397,15 +396,15 @@ static void begin_rules(struct versions *versions, struct kernel_map_plan **ret_
 	Bpfleet__V1__MergeRule merges[ARRAY_SIZE(rules)], *list[ARRAY_SIZE(rules)];
 	const struct kernel_map *old = object_map(versions->object, "old_rules");
 	const struct kernel_map *new = object_map(versions->object, "new_rules");
-	struct kernel_map_side before = { .spec = fixture_map(&versions->fixture, "old_rules"),
-					  .btf = versions->btf,
-					  .key_type_id = old->key_type_id,
-					  .value_type_id = old->value_type_id };
+	struct map_side before = { .spec = fixture_map(&versions->fixture, "old_rules"),
+				   .btf = versions->btf,
+				   .key_type_id = old->key_type_id,
+				   .value_type_id = old->value_type_id };
 	Bpfleet__V1__MapSpec spec = *fixture_map(&versions->fixture, "new_rules");
-	struct kernel_map_side after = { .spec = &spec,
-					 .btf = versions->btf,
-					 .key_type_id = new->key_type_id,
-					 .value_type_id = new->value_type_id };
+	struct map_side after = { .spec = &spec,
+				  .btf = versions->btf,
+				  .key_type_id = new->key_type_id,
+				  .value_type_id = new->value_type_id };
 	struct kernel_migrate_options options = {
 		.name = "old_rules", .old_fd = old->fd, .new_fd = new->fd, .n_possible_cpus = n_cpus
 	};
@@ -420,7 +419,7 @@ static void begin_rules(struct versions *versions, struct kernel_map_plan **ret_
 	spec.upgrade = BPFLEET__V1__UPGRADE__UPGRADE_MIGRATE;
 	spec.merge = list;
 	spec.n_merge = ARRAY_SIZE(rules);
-	if (kernel_map_plan_new(&before, &after, ret_plan, &err) < 0)
+	if (map_plan_new(&before, &after, ret_plan, &err) < 0)
 		fail_msg("%s", err.message);
 	options.plan = *ret_plan;
 	if (kernel_migrate_begin(&options, ret, &err) < 0)
@@ -453,7 +452,7 @@ static const struct old_rules first = { .sum32 = 10,
 static void members_that_both_wrote_are_merged_by_their_rules(void **state)
 {
 	struct kernel_migration *migration = NULL;
-	struct kernel_map_plan *plan = NULL;
+	struct map_plan *plan = NULL;
 	struct old_rules old = first;
 	struct versions versions;
 	struct new_rules new;
@@ -523,7 +522,7 @@ static void members_that_both_wrote_are_merged_by_their_rules(void **state)
 	assert_int_equal(new.reset, 80);
 	assert_int_equal(new.bits, 33);
 	kernel_migration_free(migration);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 	versions_done(&versions);
 }
 
@@ -532,7 +531,7 @@ static void entries_that_come_and_go_meanwhile_are_followed(void **state)
 	enum { STAYS = 1, GOES, GOES_BUT_WRITTEN, NEW_DELETES, COMES, COMES_TO_BOTH };
 	struct kernel_migration *migration = NULL;
 	struct kernel_migrate_result result;
-	struct kernel_map_plan *plan = NULL;
+	struct map_plan *plan = NULL;
 	struct old_rules old = first;
 	struct versions versions;
 	struct new_rules new;
@@ -575,7 +574,7 @@ static void entries_that_come_and_go_meanwhile_are_followed(void **state)
 	assert_int_equal(new.max64, -7);
 	assert_int_equal(new.newest64, 70);
 	kernel_migration_free(migration);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 	versions_done(&versions);
 }
 
@@ -585,7 +584,7 @@ static void fail_to_begin(struct versions *versions, const char *from, const cha
 			  enum error_code code)
 {
 	struct kernel_migration *migration = NULL;
-	struct kernel_map_plan *plan = NULL;
+	struct map_plan *plan = NULL;
 	const size_t n_fds = place_count_fds();
 	struct error err = { 0 };
 
@@ -594,14 +593,14 @@ static void fail_to_begin(struct versions *versions, const char *from, const cha
 		fail_msg("%s", err.message);
 	assert_non_null(strstr(err.message, from));
 	assert_null(migration);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 	assert_int_equal(place_count_fds(), n_fds);
 }
 
 static void entries_that_do_not_fit_are_refused_before_the_switch(void **state)
 {
 	struct kernel_migration *migration = NULL;
-	struct kernel_map_plan *plan = NULL;
+	struct map_plan *plan = NULL;
 	struct new_value new = { .packets = 1 };
 	struct old_value old = { .packets = 1 };
 	struct versions versions;
@@ -623,7 +622,7 @@ static void entries_that_do_not_fit_are_refused_before_the_switch(void **state)
 	assert_true(get(&versions, "new_tiny_array", 7, &new));
 	assert_int_equal(new.packets, 1);
 	kernel_migration_free(migration);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 	put(&versions, "old_array", 8, &old);
 	fail_to_begin(&versions, "old_array", "new_tiny_array", ERROR_MAP_FULL);
 	versions_done(&versions);
@@ -632,7 +631,7 @@ static void entries_that_do_not_fit_are_refused_before_the_switch(void **state)
 static void members_that_only_the_new_version_has_keep_what_its_object_gave(void **state)
 {
 	struct kernel_migration *migration = NULL;
-	struct kernel_map_plan *plan = NULL;
+	struct map_plan *plan = NULL;
 	const struct old_value old = { .packets = 5, .lost = 6 };
 	struct new_value new = { .packets = 1, .added = 7 };
 	struct versions versions;
@@ -649,7 +648,7 @@ static void members_that_only_the_new_version_has_keep_what_its_object_gave(void
 	assert_int_equal(new.packets, 5);
 	assert_int_equal(new.added, 7);
 	kernel_migration_free(migration);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 	versions_done(&versions);
 }
 
@@ -669,7 +668,7 @@ static void a_frozen_new_map_is_refused(void **state)
 static void entries_that_appear_and_do_not_fit_are_told_and_the_others_merged(void **state)
 {
 	struct kernel_migration *migration = NULL;
-	struct kernel_map_plan *plan = NULL;
+	struct map_plan *plan = NULL;
 	struct kernel_migrate_result result;
 	struct old_value old = { .packets = 1 };
 	struct new_value new;
@@ -693,7 +692,7 @@ static void entries_that_appear_and_do_not_fit_are_told_and_the_others_merged(vo
 		assert_int_equal(new.packets, 6);
 	}
 	kernel_migration_free(migration);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 	versions_done(&versions);
 }
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/str.h"
-#include "daemon/core/kernel/map-plan.h"
+#include "bundle/upgrade/map-plan.h"
 
 /* Integers and rows of bytes of a value that is migrated, and bytes of one. */
 #define MAP_MEMBERS_MAX 1024
@@ -22,7 +22,7 @@ struct map_comparison {
 	struct str differences; /* "value.x: u64 at 8 is gone; ..." */
 	struct str obstacles;	/* why the value cannot be converted; holds even without differences
 				 */
-	struct kernel_map_member *members;
+	struct map_member *members;
 	size_t n_members;
 	bool failed; /* out of memory */
 

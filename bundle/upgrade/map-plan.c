@@ -1,10 +1,10 @@
-#include "daemon/core/kernel/map-plan.h"
+#include "bundle/upgrade/map-plan.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
-#include "daemon/core/kernel/map-compare.h"
+#include "bundle/upgrade/map-compare.h"
 
 /* Types whose entries can be converted; of one family, into each other. */
 static const struct {
@@ -32,7 +32,7 @@ static bool is_always_fresh(const Bpfleet__V1__MapSpec *spec)
 	       strcmp(spec->name, ".ksyms") == 0;
 }
 
-bool kernel_map_wants_migration(const Bpfleet__V1__MapSpec *spec)
+bool map_wants_migration(const Bpfleet__V1__MapSpec *spec)
 {
 	if (spec->upgrade == BPFLEET__V1__UPGRADE__UPGRADE_UNSPECIFIED)
 		return strncmp(spec->name, ".data", 5) == 0 || strncmp(spec->name, ".bss", 4) == 0;
@@ -78,8 +78,7 @@ static void compare_specs(struct map_comparison *comparison, const Bpfleet__V1__
 }
 
 static void compare_part(struct map_comparison *comparison, const char *name,
-			 const struct kernel_map_side *old_side,
-			 const struct kernel_map_side *new_side)
+			 const struct map_side *old_side, const struct map_side *new_side)
 {
 	const bool is_key = comparison->is_key;
 	const uint32_t old_id = old_side->btf == NULL ? 0
@@ -99,7 +98,7 @@ static void compare_part(struct map_comparison *comparison, const char *name,
 
 static int by_new_bit(const void *a, const void *b)
 {
-	const struct kernel_map_member *x = a, *y = b;
+	const struct map_member *x = a, *y = b;
 
 	return (x->new_bit > y->new_bit) - (x->new_bit < y->new_bit);
 }
@@ -113,30 +112,29 @@ static bool take(char **to, struct str *from)
 }
 
 /* What was compared becomes the verdict. */
-static bool decide(struct kernel_map_plan *plan, struct map_comparison *comparison)
+static bool decide(struct map_plan *plan, struct map_comparison *comparison)
 {
-	const bool migrate = kernel_map_wants_migration(comparison->spec);
+	const bool migrate = map_wants_migration(comparison->spec);
 
 	if (comparison->differences.len == 0) {
-		plan->verdict = KERNEL_MAP_KEEP;
+		plan->verdict = MAP_KEEP;
 	} else if (!migrate || comparison->obstacles.len > 0) {
-		plan->verdict = KERNEL_MAP_REFUSE;
+		plan->verdict = MAP_REFUSE;
 	} else {
-		plan->verdict = KERNEL_MAP_MIGRATE;
+		plan->verdict = MAP_MIGRATE;
 		plan->members = TAKE_PTR(comparison->members);
 		plan->n_members = comparison->n_members;
 		qsort(plan->members, plan->n_members, sizeof(*plan->members), by_new_bit);
 	}
-	return take(&plan->difference, plan->verdict == KERNEL_MAP_REFUSE && migrate
+	return take(&plan->difference, plan->verdict == MAP_REFUSE && migrate
 					       ? &comparison->obstacles
 					       : &comparison->differences);
 }
 
-int kernel_map_plan_new(const struct kernel_map_side *old_side,
-			const struct kernel_map_side *new_side, struct kernel_map_plan **ret,
-			struct error *err)
+int map_plan_new(const struct map_side *old_side, const struct map_side *new_side,
+		 struct map_plan **ret, struct error *err)
 {
-	_cleanup_(kernel_map_plan_freep) struct kernel_map_plan *plan = calloc(1, sizeof(*plan));
+	_cleanup_(map_plan_freep) struct map_plan *plan = calloc(1, sizeof(*plan));
 	struct map_comparison comparison = { .old_btf = old_side->btf,
 					     .new_btf = new_side->btf,
 					     .spec = new_side->spec };
@@ -144,7 +142,7 @@ int kernel_map_plan_new(const struct kernel_map_side *old_side,
 
 	if (ok && (is_always_fresh(new_side->spec) || is_always_fresh(old_side->spec) ||
 		   new_side->spec->upgrade == BPFLEET__V1__UPGRADE__UPGRADE_RESET)) {
-		plan->verdict = KERNEL_MAP_RESET;
+		plan->verdict = MAP_RESET;
 		plan->difference = strdup("");
 		ok = plan->difference != NULL;
 	} else if (ok) {
@@ -167,7 +165,7 @@ int kernel_map_plan_new(const struct kernel_map_side *old_side,
 	return 0;
 }
 
-void kernel_map_plan_free(struct kernel_map_plan *plan)
+void map_plan_free(struct map_plan *plan)
 {
 	if (plan == NULL)
 		return;
@@ -207,11 +205,11 @@ static void write_bits(uint8_t *bytes, uint32_t bit, uint32_t n, uint64_t value)
 	}
 }
 
-void kernel_map_plan_convert_over(const struct kernel_map_plan *plan, const uint8_t *old_value,
-				  uint8_t *new_value)
+void map_plan_convert_over(const struct map_plan *plan, const uint8_t *old_value,
+			   uint8_t *new_value)
 {
 	for (size_t i = 0; i < plan->n_members; i++) {
-		const struct kernel_map_member *member = &plan->members[i];
+		const struct map_member *member = &plan->members[i];
 
 		if (member->is_bytes)
 			memcpy(new_value + member->new_bit / 8, old_value + member->old_bit / 8,
@@ -223,9 +221,8 @@ void kernel_map_plan_convert_over(const struct kernel_map_plan *plan, const uint
 	}
 }
 
-void kernel_map_plan_convert(const struct kernel_map_plan *plan, const uint8_t *old_value,
-			     uint8_t *new_value)
+void map_plan_convert(const struct map_plan *plan, const uint8_t *old_value, uint8_t *new_value)
 {
 	memset(new_value, 0, plan->new_value_size);
-	kernel_map_plan_convert_over(plan, old_value, new_value);
+	map_plan_convert_over(plan, old_value, new_value);
 }

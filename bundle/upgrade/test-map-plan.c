@@ -9,7 +9,7 @@
 #include <bpf/btf.h>
 
 #include "base/error.h"
-#include "daemon/core/kernel/map-plan.h"
+#include "bundle/upgrade/map-plan.h"
 
 #define KEEP BPFLEET__V1__UPGRADE__UPGRADE_KEEP
 #define RESET BPFLEET__V1__UPGRADE__UPGRADE_RESET
@@ -53,7 +53,7 @@ static uint32_t type_id(const struct btf *btf, const char *name)
 /* A hash with u32 keys. */
 struct side {
 	Bpfleet__V1__MapSpec spec;
-	struct kernel_map_side side;
+	struct map_side side;
 };
 
 static void side_init(struct side *side, const struct btf *btf, const char *value)
@@ -64,7 +64,7 @@ static void side_init(struct side *side, const struct btf *btf, const char *valu
 	side->spec.key_size = 4;
 	side->spec.max_entries = 16;
 	side->spec.access = BPFLEET__V1__ACCESS__ACCESS_WRITE;
-	side->side = (struct kernel_map_side){ .spec = &side->spec, .btf = btf };
+	side->side = (struct map_side){ .spec = &side->spec, .btf = btf };
 	if (btf == NULL)
 		return;
 	side->side.key_type_id = type_id(btf, "u32");
@@ -72,18 +72,18 @@ static void side_init(struct side *side, const struct btf *btf, const char *valu
 	side->spec.value_size = (uint32_t)btf__resolve_size(btf, side->side.value_type_id);
 }
 
-static struct kernel_map_plan *plan_of(const struct side *old, const struct side *new)
+static struct map_plan *plan_of(const struct side *old, const struct side *new)
 {
-	struct kernel_map_plan *plan = NULL;
+	struct map_plan *plan = NULL;
 	struct error err = { 0 };
 
-	if (kernel_map_plan_new(&old->side, &new->side, &plan, &err) < 0)
+	if (map_plan_new(&old->side, &new->side, &plan, &err) < 0)
 		fail_msg("%s", err.message);
 	return plan;
 }
 
-static struct kernel_map_plan *plan_types(const char *old_type, const char *new_type,
-					  Bpfleet__V1__Upgrade upgrade)
+static struct map_plan *plan_types(const char *old_type, const char *new_type,
+				   Bpfleet__V1__Upgrade upgrade)
 {
 	struct side old, new;
 
@@ -93,13 +93,12 @@ static struct kernel_map_plan *plan_types(const char *old_type, const char *new_
 	return plan_of(&old, &new);
 }
 
-static void assert_plan(struct kernel_map_plan *plan, enum kernel_map_verdict verdict,
-			const char *difference)
+static void assert_plan(struct map_plan *plan, enum map_verdict verdict, const char *difference)
 {
 	if (plan->verdict != verdict)
 		fail_msg("verdict %d: %s", plan->verdict, plan->difference);
 	assert_string_equal(plan->difference, difference);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 }
 
 static void types_that_agree_are_kept(void **state)
@@ -112,22 +111,21 @@ static void types_that_agree_are_kept(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(upgrades); i++) {
 		for (size_t k = 0; k < ARRAY_SIZE(types); k++)
-			assert_plan(plan_types(types[k], types[k], upgrades[i]), KERNEL_MAP_KEEP,
-				    "");
+			assert_plan(plan_types(types[k], types[k], upgrades[i]), MAP_KEEP, "");
 	}
 }
 
 static void names_of_types_do_not_matter(void **state)
 {
 	(void)state;
-	assert_plan(plan_types("plain", "renamed_types", KEEP), KERNEL_MAP_KEEP, "");
+	assert_plan(plan_types("plain", "renamed_types", KEEP), MAP_KEEP, "");
 }
 
 static void a_map_is_reset_when_the_manifest_says_so(void **state)
 {
 	(void)state;
-	assert_plan(plan_types("plain", "plain", RESET), KERNEL_MAP_RESET, "");
-	assert_plan(plan_types("plain", "narrowed", RESET), KERNEL_MAP_RESET, "");
+	assert_plan(plan_types("plain", "plain", RESET), MAP_RESET, "");
+	assert_plan(plan_types("plain", "narrowed", RESET), MAP_RESET, "");
 }
 
 static void program_arrays_and_constants_are_always_fresh(void **state)
@@ -138,11 +136,11 @@ static void program_arrays_and_constants_are_always_fresh(void **state)
 	side_init(&old, plan_btf, "plain");
 	side_init(&new, plan_btf, "plain");
 	old.spec.type = new.spec.type = (char *)"prog_array";
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_RESET, "");
+	assert_plan(plan_of(&old, &new), MAP_RESET, "");
 	side_init(&old, plan_btf, "plain");
 	side_init(&new, plan_btf, "grown");
 	old.spec.name = new.spec.name = (char *)".rodata.str";
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_RESET, "");
+	assert_plan(plan_of(&old, &new), MAP_RESET, "");
 }
 
 /* What is told when the manifest says keep. */
@@ -184,8 +182,8 @@ static void a_difference_is_refused_and_told(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		assert_plan(plan_types(cases[i].old_type, cases[i].new_type, KEEP),
-			    KERNEL_MAP_REFUSE, cases[i].difference);
+		assert_plan(plan_types(cases[i].old_type, cases[i].new_type, KEEP), MAP_REFUSE,
+			    cases[i].difference);
 }
 
 /* And when it says migrate: only what stands in the way. */
@@ -212,8 +210,8 @@ static void what_cannot_be_converted_is_refused_and_told(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		assert_plan(plan_types(cases[i].old_type, cases[i].new_type, MIGRATE),
-			    KERNEL_MAP_REFUSE, cases[i].difference);
+		assert_plan(plan_types(cases[i].old_type, cases[i].new_type, MIGRATE), MAP_REFUSE,
+			    cases[i].difference);
 }
 
 #define N 256
@@ -221,15 +219,15 @@ static void what_cannot_be_converted_is_refused_and_told(void **state)
 /* Converts a value of one type to another. */
 static void convert(const char *old_type, const char *new_type, const void *from, void *to)
 {
-	struct kernel_map_plan *plan = plan_types(old_type, new_type, MIGRATE);
+	struct map_plan *plan = plan_types(old_type, new_type, MIGRATE);
 
-	if (plan->verdict != KERNEL_MAP_MIGRATE)
+	if (plan->verdict != MAP_MIGRATE)
 		fail_msg("%s to %s: verdict %d: %s", old_type, new_type, plan->verdict,
 			 plan->difference);
 	assert_true(plan->new_value_size <= N);
 	memset(to, 0xa5, N);
-	kernel_map_plan_convert(plan, from, to);
-	kernel_map_plan_free(plan);
+	map_plan_convert(plan, from, to);
+	map_plan_free(plan);
 }
 
 struct plain {
@@ -381,10 +379,10 @@ static void an_enum_may_grow_but_not_be_renumbered(void **state)
 	(void)state;
 	side_init(&old, plan_btf, "enums");
 	side_init(&new, next_btf, "enums");
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_KEEP, "");
+	assert_plan(plan_of(&old, &new), MAP_KEEP, "");
 	side_init(&new, other_btf, "enums");
 	new.spec.upgrade = MIGRATE;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE, "value.state: NEW has another value");
+	assert_plan(plan_of(&old, &new), MAP_REFUSE, "value.state: NEW has another value");
 }
 
 static void keys_must_agree(void **state)
@@ -397,11 +395,11 @@ static void keys_must_agree(void **state)
 	old.side.key_type_id = type_id(plan_btf, "plain");
 	new.side.key_type_id = type_id(plan_btf, "reordered");
 	new.spec.upgrade = MIGRATE;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE,
+	assert_plan(plan_of(&old, &new), MAP_REFUSE,
 		    "key.port: u32 at 12 became u32 at 0; key.bytes: u32 at 8 became u32 at 4; "
 		    "key.packets: u64 at 0 became u64 at 8");
 	new.side.key_type_id = type_id(plan_btf, "renamed_types");
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_KEEP, "");
+	assert_plan(plan_of(&old, &new), MAP_KEEP, "");
 }
 
 static void type_size_and_flags_of_the_map_are_compared(void **state)
@@ -413,19 +411,16 @@ static void type_size_and_flags_of_the_map_are_compared(void **state)
 	side_init(&new, plan_btf, "plain");
 	new.spec.max_entries = 1024;
 	new.spec.flags = 1;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE,
-		    "max_entries 16 -> 1024; flags 0x0 -> 0x1");
+	assert_plan(plan_of(&old, &new), MAP_REFUSE, "max_entries 16 -> 1024; flags 0x0 -> 0x1");
 	new.spec.upgrade = MIGRATE;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_MIGRATE,
-		    "max_entries 16 -> 1024; flags 0x0 -> 0x1");
+	assert_plan(plan_of(&old, &new), MAP_MIGRATE, "max_entries 16 -> 1024; flags 0x0 -> 0x1");
 	new.spec.type = (char *)"lru_hash";
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_MIGRATE,
+	assert_plan(plan_of(&old, &new), MAP_MIGRATE,
 		    "type hash -> lru_hash; max_entries 16 -> 1024; flags 0x0 -> 0x1");
 	new.spec.type = (char *)"percpu_hash";
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE, "type hash -> percpu_hash");
+	assert_plan(plan_of(&old, &new), MAP_REFUSE, "type hash -> percpu_hash");
 	old.spec.type = new.spec.type = (char *)"ringbuf";
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE,
-		    "maps of type ringbuf are not migrated");
+	assert_plan(plan_of(&old, &new), MAP_REFUSE, "maps of type ringbuf are not migrated");
 }
 
 static void maps_within_a_map_are_compared(void **state)
@@ -440,10 +435,9 @@ static void maps_within_a_map_are_compared(void **state)
 	before.type = after.type = (char *)"hash";
 	old.spec.inner = &before;
 	new.spec.inner = &after;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_KEEP, "");
+	assert_plan(plan_of(&old, &new), MAP_KEEP, "");
 	after.value_size = 8;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE,
-		    "the maps within it are of another kind");
+	assert_plan(plan_of(&old, &new), MAP_REFUSE, "the maps within it are of another kind");
 }
 
 static void a_frozen_map_is_not_kept_for_a_writer(void **state)
@@ -454,44 +448,44 @@ static void a_frozen_map_is_not_kept_for_a_writer(void **state)
 	side_init(&old, plan_btf, "plain");
 	side_init(&new, plan_btf, "plain");
 	old.spec.access = BPFLEET__V1__ACCESS__ACCESS_READ;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE,
+	assert_plan(plan_of(&old, &new), MAP_REFUSE,
 		    "access read -> write (a frozen map cannot be written again)");
-	assert_plan(plan_of(&new, &old), KERNEL_MAP_REFUSE,
+	assert_plan(plan_of(&new, &old), MAP_REFUSE,
 		    "access write -> read (a rollback could not write it again)");
 	new.spec.access = BPFLEET__V1__ACCESS__ACCESS_PRIVATE;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_KEEP, "");
-	assert_plan(plan_of(&new, &old), KERNEL_MAP_KEEP, "");
+	assert_plan(plan_of(&old, &new), MAP_KEEP, "");
+	assert_plan(plan_of(&new, &old), MAP_KEEP, "");
 }
 
 static void without_types_sizes_decide(void **state)
 {
 	struct side old, new;
-	struct kernel_map_plan *plan;
+	struct map_plan *plan;
 	uint8_t to[8];
 
 	(void)state;
 	side_init(&old, NULL, NULL);
 	side_init(&new, NULL, NULL);
 	old.spec.value_size = new.spec.value_size = 8;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_KEEP, "");
+	assert_plan(plan_of(&old, &new), MAP_KEEP, "");
 	new.spec.max_entries = 32;
 	new.spec.upgrade = MIGRATE;
 	plan = plan_of(&old, &new);
-	assert_int_equal(plan->verdict, KERNEL_MAP_MIGRATE);
-	kernel_map_plan_convert(plan, (const uint8_t *)"abcdefgh", to);
+	assert_int_equal(plan->verdict, MAP_MIGRATE);
+	map_plan_convert(plan, (const uint8_t *)"abcdefgh", to);
 	assert_memory_equal(to, "abcdefgh", 8);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 	new.spec.value_size = 16;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE,
+	assert_plan(plan_of(&old, &new), MAP_REFUSE,
 		    "value: 8 bytes became 16, and there is no type information");
 	side_init(&new, plan_btf, "plain");
 	old.spec.value_size = 16;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE,
+	assert_plan(plan_of(&old, &new), MAP_REFUSE,
 		    "key: the old version has no type information; value: the old version has no "
 		    "type information");
 }
 
-static Bpfleet__V1__Merge rule_at(const struct kernel_map_plan *plan, uint32_t byte)
+static Bpfleet__V1__Merge rule_at(const struct map_plan *plan, uint32_t byte)
 {
 	for (size_t i = 0; i < plan->n_members; i++) {
 		if (plan->members[i].new_bit == byte * 8)
@@ -510,7 +504,7 @@ static void rules_go_to_the_members_they_name(void **state)
 		  MAX },
 	};
 	Bpfleet__V1__MergeRule *list[] = { &rules[0], &rules[1] };
-	struct kernel_map_plan *plan;
+	struct map_plan *plan;
 	struct side old, new;
 
 	(void)state;
@@ -520,11 +514,11 @@ static void rules_go_to_the_members_they_name(void **state)
 	new.spec.merge = list;
 	new.spec.n_merge = 2;
 	plan = plan_of(&old, &new);
-	assert_int_equal(plan->verdict, KERNEL_MAP_MIGRATE);
+	assert_int_equal(plan->verdict, MAP_MIGRATE);
 	assert_int_equal(rule_at(plan, 0), SUM);
 	assert_int_equal(rule_at(plan, 8), BPFLEET__V1__MERGE__MERGE_NEWEST);
 	assert_int_equal(rule_at(plan, 16), MAX);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 
 	/* Of a struct or an array: everything in it. */
 	rules[0].path = (char *)"rows";
@@ -538,7 +532,7 @@ static void rules_go_to_the_members_they_name(void **state)
 	assert_int_equal(rule_at(plan, 8), BPFLEET__V1__MERGE__MERGE_NEWEST);
 	assert_int_equal(rule_at(plan, 20 + 12), SUM);
 	assert_int_equal(rule_at(plan, 20 + 12 + 4), MAX);
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 
 	rules[0].path = (char *)"n";
 	side_init(&old, plan_btf, "flags");
@@ -546,7 +540,7 @@ static void rules_go_to_the_members_they_name(void **state)
 	new.spec.upgrade = MIGRATE;
 	new.spec.merge = list;
 	new.spec.n_merge = 1;
-	assert_plan(plan_of(&old, &new), KERNEL_MAP_REFUSE,
+	assert_plan(plan_of(&old, &new), MAP_REFUSE,
 		    "value.n: only aligned integers of 4 or 8 bytes can be merged by sum or max");
 }
 
@@ -554,7 +548,7 @@ static void rules_go_to_the_members_they_name(void **state)
 static void global_variables_are_converted_by_name(void **state)
 {
 	struct side old, new;
-	struct kernel_map_plan *plan;
+	struct map_plan *plan;
 
 	(void)state;
 	side_init(&old, plan_btf, ".bss");
@@ -563,19 +557,19 @@ static void global_variables_are_converted_by_name(void **state)
 	old.spec.name = new.spec.name = (char *)".bss";
 	new.spec.upgrade = MIGRATE;
 	plan = plan_of(&old, &new);
-	assert_int_equal(plan->verdict, KERNEL_MAP_MIGRATE);
+	assert_int_equal(plan->verdict, MAP_MIGRATE);
 	assert_int_equal(plan->n_members, 2);
 	assert_int_equal(plan->members[0].new_bit, 0);
 	assert_non_null(strstr(plan->difference, "value.unused_grown: struct grown at"));
 	assert_non_null(strstr(plan->difference, "; and more"));
-	kernel_map_plan_free(plan);
+	map_plan_free(plan);
 }
 
 static void variables_are_converted_where_the_manifest_says_nothing(void **state)
 {
 	static const char *const names[] = { ".bss", ".data", ".data.hot", "counters" };
 	struct side old, new;
-	struct kernel_map_plan *plan;
+	struct map_plan *plan;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
@@ -584,13 +578,12 @@ static void variables_are_converted_where_the_manifest_says_nothing(void **state
 		old.spec.type = new.spec.type = (char *)"array";
 		old.spec.name = new.spec.name = (char *)(uintptr_t)names[i];
 		plan = plan_of(&old, &new);
-		assert_int_equal(plan->verdict,
-				 names[i][0] == '.' ? KERNEL_MAP_MIGRATE : KERNEL_MAP_REFUSE);
-		kernel_map_plan_free(plan);
+		assert_int_equal(plan->verdict, names[i][0] == '.' ? MAP_MIGRATE : MAP_REFUSE);
+		map_plan_free(plan);
 		new.spec.upgrade = BPFLEET__V1__UPGRADE__UPGRADE_KEEP;
 		plan = plan_of(&old, &new);
-		assert_int_equal(plan->verdict, KERNEL_MAP_REFUSE);
-		kernel_map_plan_free(plan);
+		assert_int_equal(plan->verdict, MAP_REFUSE);
+		map_plan_free(plan);
 	}
 }
 

@@ -1,4 +1,4 @@
-#include "daemon/core/kernel/map-compare.h"
+#include "bundle/upgrade/map-compare.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -285,7 +285,7 @@ static void add_member(struct map_comparison *comparison, const struct place *wa
 		       const struct place *now, bool is_bytes)
 {
 	Bpfleet__V1__Merge rule;
-	struct kernel_map_member *members;
+	struct map_member *members;
 	size_t capacity;
 
 	if (comparison->is_trial || comparison->is_key || comparison->is_wide)
@@ -314,7 +314,7 @@ static void add_member(struct map_comparison *comparison, const struct place *wa
 		comparison->members = members;
 		comparison->capacity = capacity;
 	}
-	comparison->members[comparison->n_members++] = (struct kernel_map_member){
+	comparison->members[comparison->n_members++] = (struct map_member){
 		.old_bit = was->bit,
 		.new_bit = now->bit,
 		.old_bits = was->bits,
