@@ -19,6 +19,9 @@
 #include "base/str.h"
 #include "daemon/host/host.h"
 
+/* SO_PASSRIGHTS, since Linux 6.16; older ones refuse it and go on. */
+#define PASSRIGHTS 83
+
 #define TRACEFS "/sys/kernel/tracing"
 #define LOCK_WAIT_NS (2 * NS_PER_SEC) /* for a core whose supervisor was just killed */
 
@@ -140,6 +143,7 @@ static int take_sockets(struct host *host, struct error *err)
 
 static int open_sockets(const struct config *c, struct host *host, struct error *err)
 {
+	const int off = 0;
 	int r;
 
 	r = take_sockets(host, err);
@@ -149,6 +153,9 @@ static int open_sockets(const struct config *c, struct host *host, struct error 
 	if (r == 0 && host->fdservice_fd < 0)
 		r = bind_socket(c->fd_socket, SOCK_SEQPACKET, c->socket_mode, &host->fdservice_fd,
 				err);
+	/* Closing a descriptor that a client sends can wait for as long as that client likes. */
+	if (r == 0)
+		(void)setsockopt(host->listen_fd, SOL_SOCKET, PASSRIGHTS, &off, sizeof(off));
 	(void)unsetenv("LISTEN_PID");
 	(void)unsetenv("LISTEN_FDS");
 	(void)unsetenv("LISTEN_FDNAMES");

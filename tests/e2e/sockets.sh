@@ -67,6 +67,7 @@ expect "what arrives at one socket leaves through another" client pair
 expect "a socket goes into a sockhash" client table
 expect "what does not fit is refused with what it is" client refusals
 expect "a ticket is good once, while its connection is there, for the one who has it" ticket_of_another
+expect "the socket of the API takes no descriptors, where the kernel knows that" client strays
 expect "a flood of sockets is bounded" client flood
 expect "the command line hands a descriptor over" prints "until that socket is closed" \
 	with_udp cli_as $NODE_USER attach s drop_x socket_filter:udp --socket-fd 3

@@ -2,13 +2,14 @@
 /*
  * A client without privilege that hands its sockets to the daemon, through libbpfleet.
  *
- *     socket-client SOCKET filter | reuseport | pair | table | refusals | tickets | flood
+ *     socket-client SOCKET filter | reuseport | pair | table | refusals | tickets | strays | flood
  *     socket-client SOCKET stays COMMAND...      filters, runs the command, filters still
  *
  * Checks, and says what was wrong. The instance is `s`.
  */
 #include <arpa/inet.h>
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -378,6 +379,32 @@ static void with_foreign_ticket(const char *hex)
 	node_close(raw);
 }
 
+/* The socket of the API has no use for descriptors: since Linux 6.16 it takes none. */
+static void strays(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .header = { .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS,
+				  .cmsg_len = CMSG_LEN(sizeof(int)) } };
+	struct iovec iov = { .iov_base = (char[]){ 0 }, .iov_len = 1 };
+	const struct msghdr message = { .msg_iov = &iov,
+					.msg_iovlen = 1,
+					.msg_control = &control,
+					.msg_controllen = sizeof(control) };
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), off = 0;
+	const bool has_passrights = setsockopt(fd, SOL_SOCKET, 83, &off, sizeof(off)) == 0;
+
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		err(1, "connect");
+	check((sendmsg(fd, &message, MSG_NOSIGNAL) < 0 && errno == EPERM) == has_passrights,
+	      "the socket of the API takes a descriptor, or refuses without being able to");
+	(void)close(fd);
+}
+
 /* One uid may have sixteen sockets waiting; who is above is turned away, and the next is served. */
 static void flood(void)
 {
@@ -417,7 +444,7 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} commands[] = { { "filter", filter }, { "reuseport", reuseport }, { "pair", pair },
 			 { "table", table },   { "refusals", refusals },   { "tickets", tickets },
-			 { "flood", flood } };
+			 { "strays", strays }, { "flood", flood } };
 	struct bpfleet_open_options options = BPFLEET_OPEN_OPTIONS_INIT;
 	struct bpfleet_error error;
 
