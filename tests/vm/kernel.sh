@@ -48,21 +48,25 @@ own=(-qq -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/d
 image=
 for suite in ${suites_of[$series]:-${suites[*]}}; do
 	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $suite main" >"$apt/sources.list"
-	apt-get "${own[@]}" update >&2
+	apt-get "${own[@]}" update >&2 || true
 	image=$(apt-cache "${own[@]}" show linux-image-amd64 2>/dev/null | awk -v series="$series." '
 		$1 == "Version:" { wanted = index($2, series) == 1; version = $2 }
 		$1 == "Depends:" && wanted && match($0, /linux-image-[^ ,]*/) { print version, substr($0, RSTART, RLENGTH) }' |
-		sort -V | tail -1)
+		sort -V | tail -1) || true
 	[ -z "$image" ] || break
 done
-[ -n "$image" ] || { echo "tests/vm: no kernel $series in the suites ${suites_of[$series]:-${suites[*]}}" >&2; exit 1; }
+[ -n "$image" ] || {
+	echo "tests/vm: no kernel $series to be had: the suites ${suites_of[$series]:-${suites[*]}} of this machine's mirror lack it, or it does not answer" >&2
+	exit 1
+}
 version=${image% *} package=${image#* }
 
 # Newer ones come in parts.
 parts=$(apt-cache "${own[@]}" depends "$package" | sed -nE 's/^ *Depends: (linux-(base|binary|modules)-[^ ]*)$/\1/p')
 mkdir "$work/tree"
 for part in $package $parts; do
-	(cd "$work" && apt-get "${own[@]}" download "$part" >&2)
+	(cd "$work" && apt-get "${own[@]}" download "$part" >&2) ||
+		{ echo "tests/vm: cannot download $part $version from this machine's mirror" >&2; exit 1; }
 	deb=$(ls "$work/$part"_*.deb)
 	echo "$part $version sha256 $(sha256sum <"$deb" | cut -d' ' -f1)" >>"$work/about"
 	unpack "$deb"
