@@ -10,6 +10,9 @@ outside=$(sed -n 's/^-- \(Installing\|Up-to-date\): //p' "$scratch/installed" | 
 [ -z "$outside" ] || { echo "installed outside the prefix:"; echo "$outside"; exit 1; }
 [ -f "$scratch/a/lib/systemd/system/bpfleetd.service" ]
 [ -f "$scratch/a/lib/systemd/system/bpfleetd.socket" ]
+[ -f "$scratch/a/lib/systemd/system/bpfleet-exporter.service" ]
+grep -q "^ExecStart=/.*/bin/bpfleet-exporter$" "$scratch/a/lib/systemd/system/bpfleet-exporter.service"
+[ "$("$scratch/a/bin/bpfleet-exporter" --version | cut -d' ' -f1)" = bpfleet-exporter ]
 
 [ -z "$sanitize" ] || { echo "built with sanitizers: the libraries are not tried"; exit 0; }
 mv "$scratch/a" "$scratch/b"
