@@ -9,7 +9,8 @@
 #define READS (MAP_LOOKS_UP | MAP_WALKS)
 #define WRITES (MAP_UPDATES | MAP_DELETES)
 #define HASH (READS | WRITES | MAP_READS_BATCHES | MAP_WRITES_BATCHES | MAP_FREEZES)
-#define ARRAY (MAP_INDEXED | READS | MAP_UPDATES | MAP_READS_BATCHES | MAP_WRITES_BATCHES | MAP_FREEZES)
+#define ARRAY \
+	(MAP_INDEXED | READS | MAP_UPDATES | MAP_READS_BATCHES | MAP_WRITES_BATCHES | MAP_FREEZES)
 #define COOKIES "declare it with values of 8 bytes: they are then the sockets' cookies"
 
 /* clang-format off */

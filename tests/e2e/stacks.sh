@@ -8,8 +8,7 @@ build() {
 }
 dump() { cli_as $NODE_USER --output json map dump "s/$1"; }
 fills() { # MAP
-	local i
-	for i in $(seq 200); do
+	for _ in $(seq 200); do
 		dump "$1" >"$WORK/$1.json" 2>"$WORK/warning" && [ -s "$WORK/$1.json" ] && return 0
 		sleep 0.05
 	done
@@ -30,8 +29,7 @@ names_are_right() {
 makes_sockets() {
 	(echo $BASHPID >"$NODE_CGROUP/cgroup.procs" && exec sleep infinity 3<>/dev/udp/127.0.0.1/9 4<>/dev/udp/127.0.0.1/10) &
 	holder=$!
-	local i
-	for i in $(seq 100); do
+	for _ in $(seq 100); do
 		[ "$(dump sockets | wc -l)" -ge 2 ] && return 0
 		sleep 0.05
 	done
@@ -89,13 +87,14 @@ expect "names and offsets are those of root's list" names_are_right
 expect "one stack is read by its key" reads_one
 # The table of names is five seconds old at most when a dump begins.
 names_newcomers() {
-	local i
+	local try
 	cli load stacks --label t && cli attach t on_call raw_tp:sys_enter && cli map set t/.data target $caller || return 1
-	for i in $(seq 150); do
+	for try in $(seq 150); do
 		cli --output json map dump t/kernel_stacks >"$WORK/t.json"
 		jq -es 'any(.[].value[]; test("_on_call\\+0x[0-9a-f]+ \\[bpf\\]$"))' "$WORK/t.json" >/dev/null && return 0
 		sleep 0.1
 	done
+	echo "after $try dumps:"
 	cat "$WORK/t.json"
 	return 1
 }

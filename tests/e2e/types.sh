@@ -18,7 +18,7 @@ build() { # NAME ACCESS
 		for map in $newer $(sed -n 's/.*} \([a-z_]*\) SEC(".maps");/\1/p; s/^\(MAP\|KEYLESS\|BUFFER\)(\([a-z_]*\),.*/\2/p' \
 			"$NODE_ROOT/tests/e2e/types/types.bpf.c"); do
 			access=$2
-			[ "${readable_only#* $map }" = "$readable_only" ] || access=read
+			[ "${readable_only#* $map }" = "$readable_only" ] || access="read"
 			if [ "$map" = lpm_trie ]; then
 				printf '  %s:\n    access: %s\n    display:\n      key.address: cidr\n' "$map" "$access"
 			else
