@@ -1,5 +1,7 @@
+#define _GNU_SOURCE
 #include "daemon/front/percpu.h"
 
+#include <sched.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -11,14 +13,22 @@
 #include "rpc/loop.h"
 
 #define TICK_MS 1000
+/* Many hosts have far more possible CPUs than they will ever see online. They are asked for when
+ * our own set of CPUs changes, as the kernel shows it; and, in case we are confined to a few, every
+ * so many ticks. */
+#define TICKS_ALL 10
 /* A resource name and a number. */
 #define BODY_MAX 512
 
 struct percpu {
 	struct percpu_options options;
 	bool opened;
-	uint32_t cpu;			      /* being asked for */
-	uint64_t asked;			      /* id of the request at core, 0: none */
+	cpu_set_t own; /* CPUs that are online, of those that we may run on */
+	unsigned int n_ticks;
+	bool all;	/* in this round CPUs that are offline are asked for, too */
+	bool *offline;	/* as core said, by CPU */
+	uint32_t cpu;	/* being asked for */
+	uint64_t asked; /* id of the request at core, 0: none */
 	uint8_t session[CHANNEL_SESSION_LEN]; /* that asked */
 	struct rpc_timer *timer;
 };
@@ -29,6 +39,12 @@ static void percpu_tick(void *arg)
 {
 	struct percpu *percpu = arg;
 
+	cpu_set_t own;
+
+	CPU_ZERO(&own);
+	(void)sched_getaffinity(0, sizeof(own), &own);
+	percpu->all = percpu->n_ticks++ % TICKS_ALL == 0 || !CPU_EQUAL(&own, &percpu->own);
+	percpu->own = own;
 	percpu->timer = NULL;
 	percpu->cpu = 0;
 	percpu_go_on(percpu);
@@ -72,6 +88,7 @@ static void on_event(void *arg, const struct core_reply *reply)
 		percpu_fail(percpu, reply->error);
 		return;
 	}
+	percpu->offline[percpu->cpu] = *reply->fd < 0;
 	if (*reply->fd < 0)
 		reader_close_cpu(percpu->options.buffer, percpu->cpu);
 	else if (reader_open_cpu(percpu->options.buffer, percpu->cpu, TAKE_FD(*reply->fd), &err) <
@@ -110,7 +127,8 @@ static void percpu_go_on(struct percpu *percpu)
 	struct error err = { 0 };
 
 	while (percpu->cpu < percpu->options.n_cpus &&
-	       reader_cpu_runs(percpu->options.buffer, percpu->cpu))
+	       (reader_cpu_runs(percpu->options.buffer, percpu->cpu) ||
+		(percpu->offline[percpu->cpu] && !percpu->all)))
 		percpu->cpu++;
 	if (percpu->cpu == percpu->options.n_cpus)
 		percpu_rest(percpu);
@@ -127,8 +145,9 @@ int percpu_new(const struct percpu_options *options, struct percpu **ret, struct
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a perf buffer");
 	}
 	percpu->options = *options;
+	percpu->offline = calloc(options->n_cpus, sizeof(*percpu->offline));
 	percpu->timer = rpc_loop_after(options->front->loop, 0, percpu_tick, percpu);
-	if (percpu->timer == NULL) {
+	if (percpu->timer == NULL || percpu->offline == NULL) {
 		percpu_free(percpu);
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a perf buffer");
 	}
@@ -144,5 +163,6 @@ void percpu_free(struct percpu *percpu)
 	if (percpu->options.front->core != NULL)
 		core_cancel(percpu->options.front->core, percpu->asked);
 	(void)close(percpu->options.map_fd);
+	free(percpu->offline);
 	free(percpu);
 }

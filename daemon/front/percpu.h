@@ -1,7 +1,7 @@
 /*
  * The perf events of a perf buffer that somebody listens to, one for each CPU: asked of core, which
- * puts them into the map, one after the other, in the name of who listens. Every second those of
- * CPUs that were offline are asked for again. Loop thread.
+ * puts them into the map, one after the other, in the name of who listens. Every second they are
+ * looked at, and CPUs that came online are asked for. Loop thread.
  */
 #pragma once
 
