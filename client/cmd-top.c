@@ -25,7 +25,8 @@ struct line {
 	uint32_t cpu_ppm;
 	double events_per_s; /* below 0: unknown */
 	uint64_t n_lost;
-	size_t group; /* of the instance, after sorting */
+	bool listened, kernel_lost_unknown; /* somebody reads its events, or did */
+	size_t group;			    /* of the instance, after sorting */
 };
 
 struct top {
@@ -65,6 +66,17 @@ static uint64_t records_before(const struct top *top, const char *map, bool *ret
 	return 0;
 }
 
+static bool is_of(const struct line *line, const char *map)
+{
+	if (line->program == NULL)
+		return belongs_to(map, line->instance->instance);
+	for (size_t i = 0; i < line->program->n_event_maps; i++) {
+		if (strcmp(line->program->event_maps[i], map) == 0)
+			return true;
+	}
+	return false;
+}
+
 static void add_events(const struct top *top, const Bpfleet__V1__Statistics *now, struct line *line)
 {
 	double seconds = (double)now->window_ns / (double)NS_PER_SEC;
@@ -79,8 +91,10 @@ static void add_events(const struct top *top, const Bpfleet__V1__Statistics *now
 		uint64_t before;
 		bool known;
 
-		if (!belongs_to(events->map, line->instance->instance))
+		if (!is_of(line, events->map))
 			continue;
+		line->listened = true;
+		line->kernel_lost_unknown |= !events->kernel_lost_known;
 		line->n_lost += lost_of(events);
 		before = records_before(top, events->map, &known);
 		if (known && events->records >= before && seconds > 0)
@@ -98,8 +112,7 @@ static struct line line_of_program(const Bpfleet__V1__InstanceStatistics *instan
 			      .run_time_ns = program->run_time_ns,
 			      .window_ns = program->window_ns,
 			      .memory_bytes = program->memory_bytes,
-			      .cpu_ppm = program->cpu_ppm,
-			      .events_per_s = -1 };
+			      .cpu_ppm = program->cpu_ppm };
 }
 
 static double key_of(const struct line *line, enum order order)
@@ -169,6 +182,7 @@ static size_t make_lines(const struct top *top, const Bpfleet__V1__Statistics *n
 			if (!belongs_to(now->programs[p]->program, lines[i].instance->instance))
 				continue;
 			lines[n] = line_of_program(lines[i].instance, now->programs[p]);
+			add_events(top, now, &lines[n]);
 			lines[n++].group = i;
 		}
 	}
@@ -206,13 +220,16 @@ static void print_line(struct sheet *sheet, const struct line *line)
 	sheet_textf(sheet, "%.2f", line->cpu_ppm / 10000.0);
 	(void)units_append_bytes(&memory, line->memory_bytes);
 	sheet_take(sheet, &memory);
-	if (line->program != NULL) {
+	rate_cell(sheet, line->events_per_s);
+	if (line->listened)
+		sheet_textf(sheet, "%" PRIu64 "%s", line->n_lost,
+			    line->kernel_lost_unknown ? "+" : "");
+	else
+		sheet_text(sheet, "-");
+	if (line->program != NULL && line->program->n_recursion_misses > 0)
+		sheet_textf(sheet, "%" PRIu64, line->program->n_recursion_misses);
+	else
 		sheet_text(sheet, "");
-		sheet_text(sheet, "");
-	} else {
-		rate_cell(sheet, line->events_per_s);
-		sheet_textf(sheet, "%" PRIu64, line->n_lost);
-	}
 	if (instance->n_windows_over > 0 && line->program == NULL)
 		sheet_coloured(sheet, SHEET_BAD, "over budget");
 	else
@@ -267,6 +284,7 @@ static int print_table(const struct top *top, const Bpfleet__V1__Statistics *now
 	sheet_column(sheet, "MEMORY", SHEET_RIGHT);
 	sheet_column(sheet, "EVENTS/S", SHEET_RIGHT);
 	sheet_column(sheet, "DROPS", SHEET_RIGHT);
+	sheet_column(sheet, "MISSED", SHEET_RIGHT | SHEET_OPTIONAL);
 	sheet_column(sheet, "", SHEET_OPTIONAL);
 	/* The head, the titles and the cursor take a line each. */
 	for (size_t i = 0; i < n && (room == SIZE_MAX || i + 3 < room); i++)
@@ -333,10 +351,11 @@ int cmd_top(struct cli *cli, struct error *err)
 	Bpfleet__V1__StreamStatisticsRequest request = BPFLEET__V1__STREAM_STATISTICS_REQUEST__INIT;
 	const char *instance = cli_argument(&cli->args, 0);
 	_cleanup_(keys_freep) struct keys *keys = NULL;
+	const bool once = cli_has(&cli->args, OPTION_ONCE);
 	struct top top = { .cli = cli,
 			   .order = order_of(cli),
-			   .redraw = !cli->json && isatty(fileno(cli->out)),
-			   .limit = cli_number(&cli->args, OPTION_COUNT, 0) };
+			   .redraw = !once && !cli->json && isatty(fileno(cli->out)),
+			   .limit = once ? 1 : cli_number(&cli->args, OPTION_COUNT, 0) };
 	struct rpc_stream *stream = NULL;
 	char name[REF_SIZE] = "";
 	int r = 0;

@@ -244,14 +244,16 @@ static const struct cli_command commands[] = {
 	{ "top", "Show what programs cost, live",
 	  .description = "The kernel counts runs while this command is there, which costs each run some ten nanoseconds. The first line of "
 		"an instance is the whole of it, maps included; below it are its programs. EVENTS/S and DROPS are of event maps that somebody "
-		"listens to. On a terminal the screen is drawn anew for each window, and q or Ctrl-C ends it; elsewhere the windows follow one "
+		"listens to; of a program they are those of the maps that it uses, which others may use, too. 7+ are seven and what the kernel "
+		"does not count (docs/events.md). MISSED are runs that the kernel left out, as the program was running there already. On a terminal the screen is drawn anew for each window, and q or Ctrl-C ends it; elsewhere the windows follow one "
 		"another.",
 	  .arguments = ARGUMENTS({ "INSTANCE", 0, 1, CLI_COMPLETE_INSTANCE, .help = INSTANCE_HELP "; all if left out" }),
 	  .options = OPTIONS(
 		{ OPTION_INTERVAL, "interval", 0, CLI_DURATION, .metavar = "DURATION", .fallback = "1s", .help = "how long a window is, 100ms to 60s" },
 		{ OPTION_COUNT, "count", 'n', CLI_NUMBER, .metavar = "N", .help = "end after N windows" },
+		{ OPTION_ONCE, "once", 0, CLI_FLAG, .help = "one window, as --count 1, never drawn anew" },
 		{ OPTION_SORT, "sort", 0, CLI_CHOICE, .metavar = "KEY", .choices = "cpu|runs|ns|memory|drops", .fallback = "cpu", .help = "what comes first" }),
-	  .examples = EXAMPLES({ "bpfleet top", "until q" }, { "bpfleet top web --count 1 --output json", "one window of one instance" }),
+	  .examples = EXAMPLES({ "bpfleet top", "until q" }, { "bpfleet top web --once --output json", "one window of one instance" }),
 	  .run = cmd_top },
 	{ "quarantine list", "List bundles that went over their budget and are not loaded any more",
 	  .run = cmd_quarantine_list },

@@ -390,6 +390,36 @@ static bool judge(struct sample *sample)
 
 /* ---- answers */
 
+static bool is_used(const struct kernel_program_info *program, const struct store_map *map)
+{
+	for (size_t i = 0; i < program->n_map_ids; i++) {
+		if (program->map_ids[i] == map->kernel_id)
+			return strcmp(map->type, "ringbuf") == 0 ||
+			       strcmp(map->type, "perf_event_array") == 0;
+	}
+	return false;
+}
+
+/* Names of the event maps that a program uses. False: out of memory. */
+static bool tell_event_maps(const struct sample *sample, const struct sample_instance *instance,
+			    const struct sample_program *of, struct arena *arena,
+			    Bpfleet__V1__ProgramStatistics *message)
+{
+	message->event_maps = arena_alloc(arena, instance->n_maps * sizeof(char *));
+	for (size_t i = 0; message->event_maps != NULL && i < instance->n_maps; i++) {
+		const struct store_map *map = &sample->maps[instance->first_map + i];
+		char name[NAME_RESOURCE_MAX + 1];
+
+		if (!is_used(&of->counts, map))
+			continue;
+		resource_format_map(map->instance, map->name, name);
+		message->event_maps[message->n_event_maps] = convert_text(arena, name);
+		if (message->event_maps[message->n_event_maps++] == NULL)
+			return false;
+	}
+	return message->event_maps != NULL;
+}
+
 static Bpfleet__V1__ProgramStatistics *
 tell_program(struct arena *arena, const struct store_program *row, const struct sample_program *of)
 {
@@ -446,8 +476,11 @@ static bool tell_parts(const struct sample *sample, size_t i, struct arena *aren
 			continue;
 		message->programs[message->n_programs] =
 			tell_program(arena, &sample->programs[p], &sample->of_programs[p]);
-		if (message->programs[message->n_programs++] == NULL)
+		if (message->programs[message->n_programs] == NULL ||
+		    !tell_event_maps(sample, of, &sample->of_programs[p], arena,
+				     message->programs[message->n_programs]))
 			return false;
+		message->n_programs++;
 	}
 	return true;
 }

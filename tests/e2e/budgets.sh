@@ -5,6 +5,8 @@
 
 node_prepare
 peer_make
+# A neighbour that need not ask: once its ring buffer is full the program drops what it gets, answers to that, too.
+in_peer ip neigh replace 10.9.0.1 lladdr "$(ip -j link show veth0 | jq -r '.[0].address')" dev veth1
 cd "$WORK"
 cli bundle build "$NODE_ROOT/tests/e2e/cost/cost.yaml" --object-dir "$NODE_BUILD/tests/e2e" --out cost.bpfb >/dev/null
 cli bundle sign -s keys/release.key cost.bpfb >/dev/null
@@ -117,6 +119,23 @@ expect "events are read" bash -c "
 expect "top says how many were read" bash -c "
 	'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' --output json top honest --count 1 |
 		jq -e '.statistics.events[0] | (.records | tonumber) >= 20 and .kernelLostKnown'"
+expect "and of which program" bash -c "
+	'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' --output json top honest --once |
+		jq -e '.statistics | .programs[0].eventMaps == [.events[0].map]'"
+expect "people read what was lost of each program" bash -c "
+	'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' top honest --once --sort drops | grep -E '^honest +cost +[0-9.]+ +[0-9]+ +[0-9.]+ +[0-9.]+ [KM]?i?B +(-|[0-9.]+) +[0-9]+ *\$'"
+expect "and that it is not known, where nobody listened" bash -c "
+	cli() { '$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' \"\$@\"; }
+	cli load cost --label unheard >/dev/null && cli top unheard --count 3 --interval 300ms | grep -E '^unheard +cost +.* - *\$'; r=\$?; cli unload unheard >/dev/null; exit \$r"
+mkfifo typed
+timeout 60 script -qefc "'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' top --interval 200ms" drawn <typed >/dev/null &
+top_pid=$!
+exec 4>typed
+drawn() { [ "$(grep -c RUNS/S drawn)" -ge 3 ] && grep -q 'q ends' drawn; }
+expect "on a terminal top draws itself anew" eventually 30 "" drawn
+printf q >&4
+expect "until q" wait $top_pid
+exec 4>&-
 bpfleet=("$WORK/usr/bin/bpfleet" --socket "$WORK/run/bpfleet.sock")
 cli detach "$(cli --output json list links | jq -r '.links[0].name')" >/dev/null
 timeout 60 "${bpfleet[@]}" run cost --label few --durability lease --max-events 200 -a cost=xdp:veth0 >/dev/null 2>lease.err &

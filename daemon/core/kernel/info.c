@@ -55,8 +55,9 @@ int kernel_check_release(const char *min_kernel, struct error *err)
 
 int kernel_program_info(int program_fd, struct kernel_program_info *ret, struct error *err)
 {
-	struct bpf_prog_info info = { 0 };
-	uint32_t size = sizeof(info);
+	uint32_t map_ids[KERNEL_PROGRAM_MAPS_MAX], size = sizeof(struct bpf_prog_info);
+	struct bpf_prog_info info = { .nr_map_ids = ARRAY_SIZE(map_ids),
+				      .map_ids = (uintptr_t)map_ids };
 
 	if (bpf_prog_get_info_by_fd(program_fd, &info, &size) < 0)
 		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
@@ -68,7 +69,10 @@ int kernel_program_info(int program_fd, struct kernel_program_info *ret, struct 
 		.n_runs = info.run_cnt,
 		.run_time_ns = info.run_time_ns,
 		.n_recursion_misses = info.recursion_misses,
+		.n_map_ids = info.nr_map_ids < ARRAY_SIZE(map_ids) ? info.nr_map_ids
+								   : ARRAY_SIZE(map_ids),
 	};
+	memcpy(ret->map_ids, map_ids, ret->n_map_ids * sizeof(map_ids[0]));
 	memcpy(ret->tag, info.tag, sizeof(ret->tag));
 	memcpy(ret->name, info.name, sizeof(ret->name) - 1);
 	return 0;

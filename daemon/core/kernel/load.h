@@ -20,7 +20,8 @@ struct str;
 #define KERNEL_TAG_LEN 8
 /* Of a verifier log, at most this much is kept: its end, where the verdict is. */
 #define KERNEL_LOG_MAX 8192
-/* BPF_MAX_SUBPROGS of the kernel. */
+/* MAX_USED_MAPS and BPF_MAX_SUBPROGS of the kernel. */
+#define KERNEL_PROGRAM_MAPS_MAX 64
 #define KERNEL_FUNCTIONS_MAX 256
 
 /* Sends libbpf's messages to the load that caused them. Once, before the first thread. */
@@ -151,6 +152,8 @@ struct kernel_program_info {
 	uint64_t n_runs, run_time_ns;
 	uint64_t n_recursion_misses;
 	char name[16];
+	uint32_t map_ids[KERNEL_PROGRAM_MAPS_MAX]; /* that it uses */
+	uint32_t n_map_ids;
 };
 
 struct kernel_map_info {
