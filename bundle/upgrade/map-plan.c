@@ -174,6 +174,67 @@ void map_plan_free(struct map_plan *plan)
 	free(plan);
 }
 
+/* ---- records */
+
+static bool is_record_same(struct map_comparison *comparison, const char *old, const char *new)
+{
+	const int32_t old_id = btf__find_by_name_kind(comparison->old_btf, old, BTF_KIND_STRUCT),
+		      new_id = btf__find_by_name_kind(comparison->new_btf, new, BTF_KIND_STRUCT);
+
+	if (old_id < 0 || new_id < 0)
+		return false;
+	map_compare_types(comparison, "record", (uint32_t)old_id, (uint32_t)new_id);
+	return comparison->differences.len == 0 && comparison->obstacles.len == 0;
+}
+
+static const Bpfleet__V1__EventVariant *find_variant(const Bpfleet__V1__EventSpec *spec,
+						     uint64_t tag)
+{
+	for (size_t i = 0; i < spec->n_variants; i++) {
+		if (spec->variants[i]->tag == tag)
+			return spec->variants[i];
+	}
+	return NULL;
+}
+
+static bool are_records_same(struct map_comparison *comparison, const Bpfleet__V1__EventSpec *old,
+			     const Bpfleet__V1__EventSpec *new)
+{
+	if (strcmp(old->tag, new->tag) != 0 || old->n_variants != new->n_variants)
+		return false;
+	if (old->n_variants == 0)
+		return is_record_same(comparison, old->record_type, new->record_type);
+	for (size_t i = 0; i < new->n_variants; i++) {
+		const Bpfleet__V1__EventVariant *variant = find_variant(old, new->variants[i]->tag);
+
+		if (variant == NULL || !is_record_same(comparison, variant->record_type,
+						       new->variants[i]->record_type))
+			return false;
+	}
+	return true;
+}
+
+int map_records_agree(const struct map_side *old_side, const struct map_side *new_side, bool *ret,
+		      struct error *err)
+{
+	const Bpfleet__V1__EventSpec *old = old_side->spec->events, *new = new_side->spec->events;
+	/* As of a key: no difference can be dealt with. */
+	struct map_comparison comparison = { .old_btf = old_side->btf,
+					     .new_btf = new_side->btf,
+					     .spec = new_side->spec,
+					     .is_key = true };
+	bool agree = old == new, failed;
+
+	if (old != NULL && new != NULL && old_side->btf != NULL && new_side->btf != NULL)
+		agree = are_records_same(&comparison, old, new);
+	failed = comparison.failed || comparison.differences.failed || comparison.obstacles.failed;
+	map_comparison_done(&comparison);
+	if (failed)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot compare the records of a map");
+	*ret = agree;
+	return 0;
+}
+
 /* ---- converting */
 
 static uint64_t read_bits(const uint8_t *bytes, uint32_t bit, uint32_t n, bool is_signed)

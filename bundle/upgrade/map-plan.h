@@ -72,6 +72,14 @@ void map_plan_free(struct map_plan *plan);
 DEFINE_CLEANUP(struct map_plan, map_plan_free)
 
 /*
+ * Whether who knows the records of the old map (a subscriber of its events) can read those that
+ * programs of the new version put into it: the same structs by the same tags, member for member.
+ * Errors: OUT_OF_MEMORY.
+ */
+_must_check_ int map_records_agree(const struct map_side *old_side, const struct map_side *new_side,
+				   bool *ret, struct error *err);
+
+/*
  * Converts one value of old_value_size bytes to one of new_value_size bytes, of one CPU. Members
  * that only the new version has are zero. Keys are the same in both. Only with MAP_MIGRATE.
  */

@@ -587,6 +587,69 @@ static void variables_are_converted_where_the_manifest_says_nothing(void **state
 	}
 }
 
+static bool agree(Bpfleet__V1__EventSpec *old_events, Bpfleet__V1__EventSpec *new_events,
+		  const struct btf *new_btf)
+{
+	struct error err = { 0 };
+	struct side old, new;
+	bool same = false;
+
+	side_init(&old, plan_btf, "plain");
+	side_init(&new, plan_btf, "plain");
+	old.spec.events = old_events;
+	new.spec.events = new_events;
+	new.side.btf = new_btf;
+	assert_int_equal(map_records_agree(&old.side, &new.side, &same, &err), 0);
+	return same;
+}
+
+static void records_are_the_same_member_for_member(void **state)
+{
+	Bpfleet__V1__EventSpec old = BPFLEET__V1__EVENT_SPEC__INIT, new = old;
+	Bpfleet__V1__EventVariant one = BPFLEET__V1__EVENT_VARIANT__INIT, two = one, other;
+	Bpfleet__V1__EventVariant *all[] = { &one, &two }, *turned[] = { &two, &one },
+				  *changed[] = { &other, &one };
+	static const char *const different[] = { "grown", "reordered", "renamed_member",
+						 "no_such" };
+
+	(void)state;
+	old.record_type = new.record_type = (char *)"plain";
+	assert_true(agree(NULL, NULL, plan_btf));
+	assert_true(agree(NULL, NULL, NULL));
+	assert_true(agree(&old, &new, plan_btf));
+	assert_false(agree(&old, &new, NULL));
+	assert_false(agree(&old, NULL, plan_btf));
+	assert_false(agree(NULL, &new, plan_btf));
+	new.record_type = (char *)"renamed_types";
+	assert_true(agree(&old, &new, plan_btf));
+	for (size_t i = 0; i < ARRAY_SIZE(different); i++) {
+		new.record_type = (char *)(uintptr_t)different[i];
+		assert_false(agree(&old, &new, plan_btf));
+	}
+
+	one.tag = 1;
+	one.record_type = (char *)"plain";
+	two.tag = 2;
+	two.record_type = (char *)"nested";
+	other = two;
+	old = new = (Bpfleet__V1__EventSpec)BPFLEET__V1__EVENT_SPEC__INIT;
+	old.tag = new.tag = (char *)"packets";
+	old.n_variants = new.n_variants = 2;
+	old.variants = all;
+	new.variants = turned;
+	assert_true(agree(&old, &new, plan_btf));
+	new.variants = changed;
+	other.record_type = (char *)"nested_grown";
+	assert_false(agree(&old, &new, plan_btf));
+	other.record_type = two.record_type;
+	other.tag = 3;
+	assert_false(agree(&old, &new, plan_btf));
+	other.tag = 2;
+	assert_true(agree(&old, &new, plan_btf));
+	new.tag = (char *)"bytes";
+	assert_false(agree(&old, &new, plan_btf));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -609,6 +672,7 @@ int main(void)
 		cmocka_unit_test(rules_go_to_the_members_they_name),
 		cmocka_unit_test(global_variables_are_converted_by_name),
 		cmocka_unit_test(variables_are_converted_where_the_manifest_says_nothing),
+		cmocka_unit_test(records_are_the_same_member_for_member),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

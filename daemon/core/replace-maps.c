@@ -48,6 +48,9 @@ static int choose(struct kernel_map_chooser *chooser, const Bpfleet__V1__MapSpec
 			map->plan->difference,
 			map_wants_migration(spec) ? "reset" : "migrate` or `reset");
 	if (verdict == MAP_KEEP) {
+		r = map_records_agree(&old_side, &new_side, &map->records_agree, err);
+		if (r < 0)
+			return r;
 		map->outcome = BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_KEPT;
 		ret->fd = map->fd;
 		ret->frozen = map->row->frozen;
@@ -61,8 +64,8 @@ static int choose(struct kernel_map_chooser *chooser, const Bpfleet__V1__MapSpec
 }
 
 /* The types of a map's object, parsed once for all its maps. */
-static int find_btf(struct core *core, const struct store_instance *instance,
-		    struct replace_maps *maps, size_t i, struct error *err)
+static int find_btf(struct core *core, const uint8_t *digest, struct replace_maps *maps, size_t i,
+		    struct error *err)
 {
 	_cleanup_free_ struct store_bytes *bytes = NULL;
 	struct error missing = { 0 };
@@ -74,7 +77,7 @@ static int find_btf(struct core *core, const struct store_instance *instance,
 			return 0;
 		}
 	}
-	r = store_btf_get(core->store, instance->digest, maps->rows[i].object, &bytes, &missing);
+	r = store_btf_get(core->store, digest, maps->rows[i].object, &bytes, &missing);
 	if (r < 0) {
 		if (missing.code == ERROR_NOT_FOUND)
 			return 0;
@@ -100,26 +103,21 @@ static int wish_reset(struct replace_maps *maps, const char *name, struct error 
 	return error_raise(err, ERROR_REPLACE_REFUSED, "there is no map '%s' to be reset", name);
 }
 
-int replace_maps_init(struct core *core, const struct store_instance *instance, char *const *resets,
-		      size_t n_resets, struct replace_maps *ret, struct error *err)
+/* What is to be known of n rows of a version, which become those of maps. */
+static int describe(struct core *core, const uint8_t *digest, size_t n, struct replace_maps *maps,
+		    struct error *err)
 {
-	size_t n = 0;
-	int r;
+	int r = 0;
 
-	*ret = (struct replace_maps){ .chooser = { choose },
-				      .n_cpus = core->n_cpus,
-				      .arena = arena_new((size_t)16 << 20) };
-	r = store_map_list(core->store, instance->id, NULL, ROWS_MAX, &ret->rows, &n, err);
-	if (r < 0)
-		return r;
-	ret->maps = calloc(n + 1, sizeof(*ret->maps));
-	ret->btfs = calloc(n + 1, sizeof(struct btf *));
-	if (ret->maps == NULL || ret->btfs == NULL || ret->arena == NULL)
+	maps->arena = arena_new((size_t)16 << 20);
+	maps->maps = calloc(n + 1, sizeof(*maps->maps));
+	maps->btfs = calloc(n + 1, sizeof(struct btf *));
+	if (maps->maps == NULL || maps->btfs == NULL || maps->arena == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "plan the maps");
-	ret->n_maps = n;
+	maps->n_maps = n;
 	for (size_t i = 0; i < n; i++) {
-		ret->maps[i] = (struct replace_map){
-			.row = &ret->rows[i],
+		maps->maps[i] = (struct replace_map){
+			.row = &maps->rows[i],
 			.fd = -1,
 			.outcome = BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_REMOVED,
 		};
@@ -127,13 +125,26 @@ int replace_maps_init(struct core *core, const struct store_instance *instance, 
 	for (size_t i = 0; r >= 0 && i < n; i++) {
 		ProtobufCMessage *record;
 
-		r = arena_unpack(ret->arena, &bpfleet__state__map_record__descriptor,
-				 ret->rows[i].spec.data, ret->rows[i].spec.size, &record, err);
+		r = arena_unpack(maps->arena, &bpfleet__state__map_record__descriptor,
+				 maps->rows[i].spec.data, maps->rows[i].spec.size, &record, err);
 		if (r >= 0) {
-			ret->maps[i].spec = ((const Bpfleet__State__MapRecord *)record)->spec;
-			r = find_btf(core, instance, ret, i, err);
+			maps->maps[i].spec = ((const Bpfleet__State__MapRecord *)record)->spec;
+			r = find_btf(core, digest, maps, i, err);
 		}
 	}
+	return r;
+}
+
+int replace_maps_init(struct core *core, const struct store_instance *instance, char *const *resets,
+		      size_t n_resets, struct replace_maps *ret, struct error *err)
+{
+	size_t n = 0;
+	int r;
+
+	*ret = (struct replace_maps){ .chooser = { choose }, .n_cpus = core->n_cpus };
+	r = store_map_list(core->store, instance->id, NULL, ROWS_MAX, &ret->rows, &n, err);
+	if (r >= 0)
+		r = describe(core, instance->digest, n, ret, err);
 	for (size_t i = 0; r >= 0 && i < n_resets; i++)
 		r = wish_reset(ret, resets[i], err);
 	return r;
@@ -247,9 +258,12 @@ int replace_maps_finish(struct replace_maps *maps, struct kernel_object *object,
 
 /* ---- the outcome */
 
-bool replace_map_is_held(const char *name, uint32_t access)
+/* Whether front may hold a map: not constants that nobody reads, which each version has for itself.
+ */
+static bool is_held(const Bpfleet__V1__MapSpec *spec)
 {
-	return access != BPFLEET__V1__ACCESS__ACCESS_PRIVATE || strncmp(name, ".rodata", 7) != 0;
+	return spec->access != BPFLEET__V1__ACCESS__ACCESS_PRIVATE ||
+	       strncmp(spec->name, ".rodata", 7) != 0;
 }
 
 bool replace_maps_changed(const struct replace_maps *maps)
@@ -257,11 +271,51 @@ bool replace_maps_changed(const struct replace_maps *maps)
 	for (size_t i = 0; i < maps->n_maps; i++) {
 		const struct replace_map *map = &maps->maps[i];
 
-		if (map->outcome != BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_KEPT &&
-		    replace_map_is_held(map->spec->name, map->spec->access))
+		if ((map->outcome != BPFLEET__V1__MAP_OUTCOME__MAP_OUTCOME_KEPT ||
+		     !map->records_agree) &&
+		    is_held(map->spec))
 			return true;
 	}
 	return false;
+}
+
+/* Whether a map is one of the others, with the same records. */
+static int find_same(const struct replace_map *map, const struct replace_maps *others, bool *ret,
+		     struct error *err)
+{
+	const struct map_side side = { .spec = map->spec, .btf = map->btf };
+
+	*ret = false;
+	for (size_t i = 0; i < others->n_maps; i++) {
+		const struct map_side other = { .spec = others->maps[i].spec,
+						.btf = others->maps[i].btf };
+
+		if (others->rows[i].kernel_id == map->row->kernel_id)
+			return map_records_agree(&side, &other, ret, err);
+	}
+	return 0;
+}
+
+int replace_maps_rolled_back(struct core *core, const struct store_instance *instance,
+			     bool *ret_changed, struct error *err)
+{
+	_cleanup_(replace_maps_done) struct replace_maps now = { 0 }, before = { 0 };
+	bool same, changed = false;
+	size_t n = 0;
+	int r = replace_maps_init(core, instance, NULL, 0, &now, err);
+
+	if (r >= 0)
+		r = store_previous_map_list(core->store, instance->id, ROWS_MAX, &before.rows, &n,
+					    err);
+	if (r >= 0)
+		r = describe(core, instance->previous_digest, n, &before, err);
+	for (size_t i = 0; r >= 0 && i < now.n_maps && !changed; i++) {
+		r = find_same(&now.maps[i], &before, &same, err);
+		changed = r >= 0 && !same && is_held(now.maps[i].spec);
+	}
+	if (r >= 0)
+		*ret_changed = changed;
+	return r;
 }
 
 /* The rows of a durable map that was migrated, as the new version has them. */

@@ -21,6 +21,7 @@ struct replace_map {
 	const struct btf *btf;		 /* NULL: none */
 	int fd;				 /* of the old map, while the worker runs */
 	bool reset;			 /* as the caller wishes */
+	bool records_agree;		 /* of events; with KEPT */
 	Bpfleet__V1__MapOutcome outcome; /* REMOVED until the new object names it */
 	struct map_plan *plan;
 	struct kernel_migration *migration;
@@ -46,6 +47,12 @@ _must_check_ int replace_maps_init(struct core *core, const struct store_instanc
 				   char *const *resets, size_t n_resets, struct replace_maps *ret,
 				   struct error *err);
 void replace_maps_done(struct replace_maps *maps);
+/*
+ * Whether front may hold a map of now's version, or know its records, that is another one in the
+ * version before, which is kept for a Rollback. Errors: those of the store.
+ */
+_must_check_ int replace_maps_rolled_back(struct core *core, const struct store_instance *instance,
+					  bool *ret_changed, struct error *err);
 
 /* On a worker, in this order: the old maps' fds; copies; what was written meanwhile. */
 _must_check_ int replace_maps_open(struct replace_maps *maps, struct kernel_pins *pins,
@@ -56,10 +63,8 @@ _must_check_ int replace_maps_begin(struct replace_maps *maps, const struct kern
 _must_check_ int replace_maps_finish(struct replace_maps *maps, struct kernel_object *object,
 				     struct error *err);
 
-/* Whether front may hold a map: not constants that nobody reads, which each version has for itself.
- */
-bool replace_map_is_held(const char *name, uint32_t access);
-/* Whether some map of the old version that front may hold is not in the new one as it was. */
+/* Whether some map of the old version that front may hold is not in the new one as it was, or its
+ * records are not. */
 bool replace_maps_changed(const struct replace_maps *maps);
 /* Parts the maps that are not shared, and converts durable entries, between the switch and the
  * sweep of store_version_switch(). */

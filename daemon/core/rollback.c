@@ -418,23 +418,6 @@ static int ordinals(void *arg, const struct store_link *row, const struct hook *
 			   row->program, row->hook, row->id);
 }
 
-static int compare_maps(struct ending *ending, const struct kept *kept, struct error *err)
-{
-	_cleanup_free_ struct store_map *now = NULL;
-	size_t n = 0;
-	int r = store_map_list(ending->core->store, ending->before->id, NULL, ROWS_MAX, &now, &n,
-			       err);
-
-	for (size_t i = 0; r >= 0 && i < n; i++) {
-		bool same = !replace_map_is_held(now[i].name, now[i].access);
-
-		for (size_t k = 0; k < kept->n_maps; k++)
-			same |= kept->maps[k].kernel_id == now[i].kernel_id;
-		ending->maps_change |= !same;
-	}
-	return r;
-}
-
 static int plan_rollback(struct ending *ending, struct error *err)
 {
 	struct kept kept = { 0 };
@@ -450,7 +433,8 @@ static int plan_rollback(struct ending *ending, struct error *err)
 		r = store_previous_map_list(ending->core->store, id, ROWS_MAX, &kept.maps,
 					    &kept.n_maps, err);
 	if (r >= 0)
-		r = compare_maps(ending, &kept, err);
+		r = replace_maps_rolled_back(ending->core, ending->before, &ending->maps_change,
+					     err);
 	if (r >= 0)
 		r = version_switch_init(ending->core, id, ordinals, &kept, &ending->version, err);
 	free(kept.programs);

@@ -167,7 +167,22 @@ cli replace watch exec_watch >/dev/null
 expect "they go on in the same stream after a Replace" heard after-replace
 cli rollback watch >/dev/null
 expect "and after a Rollback" heard after-rollback
-kill -INT "$events_pid"
+# The same ring buffer, with other records: whoever knows the old ones must ask again.
+sed -e 's/^version: .*/version: 1.1.0/' -e 's/type: exec_event/type: sched_process_exec/' -e '/display:/,/event.args/d' "$NODE_ROOT/bpf/exec_watch/bundle.yaml" >"$WORK/next.yaml"
+cli bundle build "$WORK/next.yaml" --object-dir "$NODE_BUILD/bpf/exec_watch" --out "$WORK/next.bpfb" >/dev/null
+cli bundle sign -s "$WORK/keys/release.key" "$WORK/next.bpfb" >/dev/null
+cli push "$WORK/next.bpfb" >/dev/null
+stream_ends() { for _ in $(seq 200); do kill -0 "$events_pid" 2>/dev/null || return 0; sleep 0.05; done; return 1; }
+expect "a version with other records takes over the ring buffer" bash -c "'$WORK/usr/bin/bpfleet' --socket '$WORK/run/bpfleet.sock' --output json replace watch exec_watch@1.1.0 | jq -e '.maps[] | select(.map == \"events\") | .outcome == \"MAP_OUTCOME_KEPT\"'"
+expect "and the stream ends" stream_ends
+wait "$events_pid" || true
+cli --output json events watch --duration 60s >"$WORK/events" 2>"$WORK/events.err" &
+events_pid=$!
+subscribed() { for _ in $(seq 200); do "$WORK/after-rollback"; [ -s "$WORK/events" ] && return 0; sleep 0.05; done; cat "$WORK/events.err"; return 1; }
+expect "the next one shows the other records" subscribed
+expect "as they are" grep -q '"old_pid"' "$WORK/events"
+cli rollback watch >/dev/null
+expect "it ends by a Rollback as well" stream_ends
 wait "$events_pid" || true
 cli unload watch >/dev/null
 node_finish
