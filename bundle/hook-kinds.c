@@ -360,11 +360,13 @@ const char *hook_type_refusal(const char *program_type)
 	static const struct {
 		const char *prefix, *why;
 	} refused[] = {
-		{ "ext", "it replaces a function of one loaded program, whoever signed that: call what "
-			 "shall change through a program array (docs/hooks.md)" },
-		{ "lwt_", "it belongs to a route, which goes with the next change of the route or its "
-			  "interface, unseen: attach it with tc "
-			  "(docs/decisions/0012-no-programs-on-routes.md)" },
+		{ "ext",
+		  "it replaces a function of one loaded program, whoever signed that: call what "
+		  "shall change through a program array (docs/hooks.md)" },
+		{ "lwt_",
+		  "it belongs to a route, which goes with the next change of the route or its "
+		  "interface, unseen: attach it with tc "
+		  "(docs/decisions/0012-no-programs-on-routes.md)" },
 	};
 
 	for (unsigned int i = 0; i < HOOK_N_KINDS; i++) {

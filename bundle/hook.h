@@ -109,7 +109,8 @@ struct hook_kind_info {
 const struct hook_kind_info *hook_kind_info(enum hook_kind kind);
 /* Whether programs of this type may be attached to hooks of a kind. */
 bool hook_kind_takes(const struct hook_kind_info *info, const char *program_type);
-/* NULL if there is a use for programs of this type; else why there is none, to follow their name. */
+/* NULL if there is a use for programs of this type; else why there is none, to follow their name.
+ */
 const char *hook_type_refusal(const char *program_type);
 /* The kind of a name; false if there is none. */
 bool hook_kind_from_name(const char *name, enum hook_kind *ret);

@@ -107,7 +107,12 @@ static int check_object(const Bpfleet__V1__ObjectSpec *spec, const Bpfleet__V1__
 	if (!is_bpf_elf(&object->elf))
 		return invalid(err, "%s: the object is not a little-endian 64-bit BPF ELF file",
 			       place);
-	return 0;
+	r = check_count(spec->n_skipped_programs, BUNDLE_PROGRAMS_MAX, place, "skipped_programs",
+			err);
+	for (size_t i = 0; r >= 0 && i < spec->n_skipped_programs; i++)
+		r = check_name(name_check_symbol, spec->skipped_programs[i], place,
+			       "skipped_programs", err);
+	return r;
 }
 
 static int check_objects(const Bpfleet__V1__Bundle *bundle, struct error *err)
@@ -139,6 +144,17 @@ static int check_objects(const Bpfleet__V1__Bundle *bundle, struct error *err)
 }
 
 /* ---- programs */
+
+static bool is_skipped(const Bpfleet__V1__Manifest *manifest, const char *name)
+{
+	for (size_t i = 0; i < manifest->n_objects; i++) {
+		for (size_t k = 0; k < manifest->objects[i]->n_skipped_programs; k++) {
+			if (strcmp(manifest->objects[i]->skipped_programs[k], name) == 0)
+				return true;
+		}
+	}
+	return false;
+}
 
 static int check_hook_pattern(const Bpfleet__V1__ProgramSpec *program, size_t index,
 			      const char *place, struct error *err)
@@ -231,6 +247,9 @@ static int check_program(const Bpfleet__V1__Manifest *manifest, size_t index, st
 		return r;
 	if (manifest_program(manifest, program->name) != program)
 		return invalid(err, "%s.name: there are two programs '%s'", place.text,
+			       program->name);
+	if (is_skipped(manifest, program->name))
+		return invalid(err, "%s.name: '%s' is one of the skipped_programs", place.text,
 			       program->name);
 	if (hook_type_refusal(program->type) != NULL)
 		return invalid(err, "%s.type: a program of type '%.64s' has no hook here: %s",

@@ -234,6 +234,7 @@ static void names_versions_and_objects_are_checked(void **state)
 
 static void programs_are_checked(void **state)
 {
+	char *skipped[] = { TEXT("count") }, *unnamed[] = { TEXT("a-b") };
 	struct sample s;
 
 	(void)state;
@@ -242,6 +243,11 @@ static void programs_are_checked(void **state)
 	CASE(s.program.name = TEXT("a-b"), "programs[0].name");
 	CASE(s.fallback.name = TEXT("count"), "programs[1].name");
 	CASE(s.program.object = TEXT("other"), "programs[0].object");
+	CASE(s.object_spec.n_skipped_programs = 1;
+	     s.object_spec.skipped_programs = skipped, "'count' is one of the skipped_programs");
+	CASE(s.object_spec.n_skipped_programs = 257, "objects[0].skipped_programs");
+	CASE(s.object_spec.n_skipped_programs = 1;
+	     s.object_spec.skipped_programs = unnamed, "objects[0].skipped_programs");
 	CASE(s.program.type = TEXT("ext"), "programs[0].type");
 	CASE(s.program.type = TEXT("lwt_xmit"), "it belongs to a route");
 	CASE(s.program.type = TEXT("lirc_mode2"), "there is no kind of hook for it");

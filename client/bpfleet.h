@@ -621,8 +621,8 @@ struct bpfleet_event {
 	uint64_t received_at_ns;
 	/* So far: records that this subscriber was too slow for. */
 	uint64_t subscriber_lost;
-	/* Records that found the buffer full, of a ring buffer since the load, of a perf buffer so far;
-	 * valid if kernel_lost_known. */
+	/* Records that found the buffer full, of a ring buffer since the load, of a perf buffer so
+	 * far; valid if kernel_lost_known. */
 	uint64_t kernel_lost;
 	bool kernel_lost_known;
 	/* So far: records that the daemon could not keep for anybody. */

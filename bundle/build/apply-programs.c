@@ -111,15 +111,31 @@ static int apply_skip(struct yaml *yaml, yaml_node_t *node, void *context, struc
 }
 
 /* Takes a program out: the bundle's users will not know of it, and hosts do not load it. */
-static void remove_program(Bpfleet__V1__Manifest *manifest, const Bpfleet__V1__ProgramSpec *spec)
+static int skip_program(const struct apply *apply, const Bpfleet__V1__ProgramSpec *spec,
+			struct error *err)
 {
-	size_t kept = 0;
+	Bpfleet__V1__Manifest *manifest = apply->manifest;
+	Bpfleet__V1__ObjectSpec **object = manifest->objects;
+	size_t kept = 0, n;
+	char **names;
 
+	while (strcmp((*object)->name, spec->object) != 0)
+		object++;
+	n = (*object)->n_skipped_programs;
+	names = arena_alloc(apply->arena, (n + 1) * sizeof(*names));
+	if (names == NULL)
+		return out_of_memory(err);
+	if (n > 0)
+		memcpy(names, (*object)->skipped_programs, n * sizeof(*names));
+	names[n] = spec->name;
+	(*object)->skipped_programs = names;
+	(*object)->n_skipped_programs = n + 1;
 	for (size_t i = 0; i < manifest->n_programs; i++) {
 		if (manifest->programs[i] != spec)
 			manifest->programs[kept++] = manifest->programs[i];
 	}
 	manifest->n_programs = kept;
+	return 0;
 }
 
 /* Default hooks that came from the section must not outlive hooks that were narrowed. */
@@ -170,9 +186,7 @@ static int program_pair(struct yaml *yaml, yaml_node_t *key, const char *name, y
 		return r;
 	if (!target.has_defaults)
 		drop_unmatched_defaults(target.spec);
-	if (target.skip)
-		remove_program(manifest, target.spec);
-	return 0;
+	return target.skip ? skip_program(apply, target.spec, err) : 0;
 }
 
 /* Refuses a program that no hook can run: leaving it out has to be somebody's decision. */

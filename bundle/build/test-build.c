@@ -280,6 +280,8 @@ static void yaml_adds_what_objects_cannot_tell(void **state)
 	assert_string_equal(manifest_program(manifest, "on_exec")->fallback_group, "exec");
 	assert_int_equal(manifest_program(manifest, "on_switch")->n_default_hooks, 0);
 	assert_null(manifest_program(manifest, "on_readline"));
+	assert_int_equal(manifest->objects[0]->n_skipped_programs, 1);
+	assert_string_equal(manifest->objects[0]->skipped_programs[0], "on_readline");
 	assert_int_equal(manifest_map(manifest, "flows")->contents,
 			 BPFLEET__V1__CONTENTS__CONTENTS_DURABLE);
 	assert_int_equal(manifest_map(manifest, "flows")->n_display, 4);
@@ -376,11 +378,10 @@ static void yaml_says_what_an_upgrade_does(void **state)
 		     "unknown value 'mean'");
 }
 
-#define METRIC(name, type, map, rest)                                                           \
-	THREE_LINES                                                                             \
-		"maps: {flows: {access: read}, counts: {access: read}, .bss: {access: read}}\n" \
-		"metrics:\n  - {name: " name ", help: x, type: " type ", map: " map ", " rest   \
-		"}\n"
+#define METRIC(name, type, map, rest)                                                   \
+	THREE_LINES                                                                     \
+	"maps: {flows: {access: read}, counts: {access: read}, .bss: {access: read}}\n" \
+	"metrics:\n  - {name: " name ", help: x, type: " type ", map: " map ", " rest "}\n"
 
 static void yaml_says_what_becomes_a_metric(void **state)
 {

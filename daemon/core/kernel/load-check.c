@@ -96,6 +96,22 @@ size_t load_map_ordinal(const struct load *load, const char *object_name, const 
 	return SIZE_MAX;
 }
 
+static bool is_skipped(const struct load *load, const char *object_name, const char *name)
+{
+	const Bpfleet__V1__Manifest *manifest = load->manifest;
+
+	for (size_t i = 0; i < manifest->n_objects; i++) {
+		const Bpfleet__V1__ObjectSpec *spec = manifest->objects[i];
+
+		for (size_t k = 0; k < spec->n_skipped_programs; k++) {
+			if (strcmp(spec->name, object_name) == 0 &&
+			    strcmp(spec->skipped_programs[k], name) == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
 static int check_program(const struct load *load, const char *object_name,
 			 struct bpf_program *program, size_t *hint, struct error *err)
 {
@@ -103,6 +119,8 @@ static int check_program(const struct load *load, const char *object_name,
 	const char *section = bpf_program__section_name(program), *type_name;
 	const size_t at = load_program_ordinal(load, object_name, name, hint);
 
+	if (at == SIZE_MAX && is_skipped(load, object_name, name))
+		return 0;
 	if (at == SIZE_MAX)
 		return error_raise(
 			err, ERROR_MANIFEST_MISMATCH,

@@ -54,8 +54,9 @@ static int configure_programs(struct load *load, const char *object_name, struct
 	{
 		const size_t at =
 			load_program_ordinal(load, object_name, bpf_program__name(program), &hint);
-		struct load_program *wish = &load->programs[at];
-		const bool wanted = wish->choice == LOAD_WANTED;
+		/* Of a skipped program there is nothing. */
+		struct load_program *wish = at == SIZE_MAX ? NULL : &load->programs[at];
+		const bool wanted = wish != NULL && wish->choice == LOAD_WANTED;
 
 		(void)bpf_program__set_autoload(program, wanted);
 		if (!wanted)
@@ -168,8 +169,11 @@ static int note_programs(struct load *load, const char *object_name,
 	{
 		const size_t at =
 			load_program_ordinal(load, object_name, bpf_program__name(program), &hint);
-		struct kernel_program *noted = &load->object->programs[at];
+		struct kernel_program *noted;
 
+		if (at == SIZE_MAX)
+			continue;
+		noted = &load->object->programs[at];
 		noted->type = bpf_program__type(program);
 		noted->expected_attach_type = bpf_program__expected_attach_type(program);
 		if (load->programs[at].choice != LOAD_WANTED)

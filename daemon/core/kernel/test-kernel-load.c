@@ -258,6 +258,24 @@ static void lie_counter_size(struct fixture *f)
 	fixture_map(f, "records")->events->drop_counter = (char *)"other";
 }
 
+static void a_skipped_program_is_not_loaded(void **state)
+{
+	char *names[] = { (char *)"pass" };
+	struct kernel_object *object;
+	struct fixture fixture;
+
+	(void)state;
+	init_parts(&fixture);
+	lie_missing_program(&fixture);
+	fixture.bundle.manifest->objects[1]->skipped_programs = names;
+	fixture.bundle.manifest->objects[1]->n_skipped_programs = 1;
+	object = load(&fixture);
+	assert_int_equal(object->n_programs, fixture.bundle.manifest->n_programs);
+	assert_true(object_program(object, "tell")->fd >= 0);
+	kernel_object_free(object);
+	fixture_done(&fixture);
+}
+
 static void a_manifest_that_lies_is_refused_and_the_item_named(void **state)
 {
 	static const struct {
@@ -778,6 +796,7 @@ static int run(void)
 		cmocka_unit_test(a_bundle_is_loaded_as_its_manifest_says),
 		cmocka_unit_test(parameters_reach_the_program),
 		cmocka_unit_test(wrong_parameters_are_refused),
+		cmocka_unit_test(a_skipped_program_is_not_loaded),
 		cmocka_unit_test(a_manifest_that_lies_is_refused_and_the_item_named),
 		cmocka_unit_test(hooks_that_do_not_fit_the_program_are_refused),
 		cmocka_unit_test(an_optional_program_is_left_out_with_its_reason),

@@ -29,8 +29,9 @@
 
 #define BATCH 32
 #define PORT 7777
-#define LIMIT_S 2400 /* emulated, and on a busy machine, 1,000 Replaces take a quarter of an hour \
-		      */
+#define LIMIT_S                                                                           \
+	2400 /* emulated, and on a busy machine, 1,000 Replaces take a quarter of an hour \
+	      */
 
 struct sender {
 	atomic_bool stop;

@@ -1,4 +1,5 @@
-/* Maps that the kernel fills: stacks of one process, and storages of sockets, tasks, cgroups and files. */
+/* Maps that the kernel fills: stacks of one process, and storages of sockets, tasks, cgroups and
+ * files. */
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>

@@ -1,6 +1,6 @@
 /*
- * One map of each type that Linux 6.1 has; types.c writes, reads and deletes what each can. Those that
- * came later are in objects of their own.
+ * One map of each type that Linux 6.1 has; types.c writes, reads and deletes what each can. Those
+ * that came later are in objects of their own.
  */
 #include <linux/bpf.h>
 
@@ -124,7 +124,8 @@ int on_call(void *ctx)
 SEC("cgroup/sock_create")
 int on_socket(struct bpf_sock *sk)
 {
-	struct value *value = bpf_sk_storage_get(&sk_storage, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct value *value =
+		bpf_sk_storage_get(&sk_storage, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (value != NULL)
 		value->number = 7;
