@@ -572,6 +572,7 @@ static void a_diff_names_every_difference(void **state)
 	_cleanup_(bundle_diff_freep) struct bundle_diff *added = NULL, *changed = NULL;
 	static const char *const lines[] = {
 		"~ bundle: version: 1.2.3 -> 1.3.0",
+		"+ object sample: skipped_programs: count_tc",
 		"- program count_tc",
 		"- program count_xdp: hooks: xdp:*",
 		"+ program count_xdp: hooks: xdp:eth0",
