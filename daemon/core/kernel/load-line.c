@@ -49,6 +49,14 @@ static struct walk walk_over(const struct info *info, bool lines)
 			      .record_size = *(const uint32_t *)(const void *)start };
 }
 
+/* Never NULL: offsets are those of the object, which may be none of its strings. */
+static const char *text_at(const struct btf *btf, uint32_t offset)
+{
+	const char *text = btf__name_by_offset(btf, offset);
+
+	return text == NULL ? "" : text;
+}
+
 static const void *walk_next(struct walk *walk, const struct btf *btf)
 {
 	const void *record;
@@ -58,7 +66,7 @@ static const void *walk_next(struct walk *walk, const struct btf *btf)
 
 		if (walk->at >= walk->end)
 			return NULL;
-		walk->section = btf__name_by_offset(btf, section->name_offset);
+		walk->section = text_at(btf, section->name_offset);
 		walk->n_left = section->n_records;
 		walk->at += sizeof(*section);
 	}
@@ -70,9 +78,9 @@ static const void *walk_next(struct walk *walk, const struct btf *btf)
 
 static const char *source_of(const struct btf *btf, const struct bpf_line_info *line)
 {
-	const char *text = btf__name_by_offset(btf, line->line_off);
+	const char *text = text_at(btf, line->line_off);
 
-	return text == NULL ? "" : text + strspn(text, " \t");
+	return text + strspn(text, " \t");
 }
 
 /* The line of the program's n-th instruction; NULL: unknown. */
@@ -85,8 +93,7 @@ static const struct bpf_line_info *line_of(const struct info *info, const char *
 	while ((function = walk_next(&functions, info->btf)) != NULL) {
 		const struct btf_type *type = btf__type_by_id(info->btf, function->type_id);
 
-		if (type != NULL &&
-		    strcmp(btf__name_by_offset(info->btf, type->name_off), program) == 0)
+		if (type != NULL && strcmp(text_at(info->btf, type->name_off), program) == 0)
 			break;
 	}
 	while (function != NULL && (line = walk_next(&lines, info->btf)) != NULL) {
@@ -153,9 +160,9 @@ static void find(const struct info *info, const char *program, uint32_t n_insns,
 	    (line == NULL ||
 	     strncmp(source_of(info->btf, line), log->source, LOAD_SOURCE_MAX - 1) != 0))
 		line = line_by_text(info, log->source);
-	file = line == NULL ? NULL : btf__name_by_offset(info->btf, line->file_name_off);
-	if (file == NULL)
+	if (line == NULL)
 		return;
+	file = text_at(info->btf, line->file_name_off);
 	slash = strrchr(file, '/');
 	(void)snprintf(log->file, sizeof(log->file), "%s", slash == NULL ? file : slash + 1);
 	(void)snprintf(log->source, sizeof(log->source), "%s", source_of(info->btf, line));

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include <bpf/btf.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -225,6 +226,59 @@ static void an_object_that_is_none_has_no_lines(void **state)
 	btf__free(object.btf);
 }
 
+/* .BTF.ext: the word of the header at the offset says where, behind the header, its records are. */
+static uint8_t *object_records(struct object *object, size_t word)
+{
+	static const uint8_t header[] = { 0x9f, 0xeb, 1, 0, 32, 0, 0, 0 };
+	uint8_t *at =
+		memmem(object->message.elf.data, object->message.elf.len, header, sizeof(header));
+	uint32_t offset;
+
+	assert_non_null(at);
+	memcpy(&offset, at + word, sizeof(offset));
+	return at + sizeof(header) + 24 + offset;
+}
+
+/* Behind the size of a record a section begins: its name, its count, and its records. */
+static void strings_that_are_none_are_empty(void **state)
+{
+	static const char at_loop[] = "0: (18) r1 = 0x0\nbad\n";
+	static const char at_end[] = "; return 5;\n0: (95) exit\nbad\n";
+	struct object object;
+	struct load_log log;
+	struct bpf_line_info *lines;
+	uint32_t n, size;
+
+	(void)state;
+	object_open(&object);
+	memset(object_records(&object, 8) + 4, 0xff, 4);
+	assert_int_equal(find(&object, "endless", 100, at_loop).line, 0);
+	memset(object_records(&object, 16) + 4, 0xff, 4);
+	(void)find(&object, "endless", 100, at_loop);
+	btf__free(object.btf);
+
+	object_open(&object);
+	memset(object_records(&object, 16) + 4, 0xff, 4);
+	assert_int_equal(find(&object, "endless", 100, at_loop).line, 0);
+	btf__free(object.btf);
+
+	object_open(&object);
+	memcpy(&size, object_records(&object, 16), sizeof(size));
+	assert_int_equal(size, sizeof(*lines));
+	memcpy(&n, object_records(&object, 16) + 8, sizeof(n));
+	lines = (void *)(object_records(&object, 16) + 12);
+	for (uint32_t i = 0; i < n; i++) {
+		lines[i].file_name_off = UINT32_MAX;
+		lines[i].line_off = UINT32_MAX;
+	}
+	log = find(&object, "endless", 100, at_loop);
+	assert_string_equal(log.file, "");
+	assert_string_equal(log.source, "");
+	assert_true(log.line > 0);
+	assert_int_equal(find(&object, "endless", 100, at_end).line, 0);
+	btf__free(object.btf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +292,7 @@ int main(void)
 		cmocka_unit_test(an_instruction_is_found_in_the_source),
 		cmocka_unit_test(a_line_of_source_is_found_if_there_is_one_of_it),
 		cmocka_unit_test(an_object_that_is_none_has_no_lines),
+		cmocka_unit_test(strings_that_are_none_are_empty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
