@@ -24,7 +24,7 @@ while [ $# -gt 0 ]; do
 	shift
 done
 [ $# -gt 0 ] || { echo "tests/vm/guest.sh: no command" >&2; exit 2; }
-for word in "$@"; do
+for word in "$@" "$PWD"; do
 	case $word in *[\ ,\"]*) echo "tests/vm/guest.sh: '$word' cannot be passed to a guest" >&2; exit 2 ;; esac
 done
 command=$(IFS=,; echo "$*")
@@ -38,7 +38,7 @@ printf '#!/bin/sh\nexec modprobe -d %s "$@"\n' "$kernel/modules" >"$work/modprob
 chmod 0755 "$work"/*
 (cat "$kernel/initrd" && cd "$work" && printf '%s\n' init stage2 modprobe | cpio --quiet -o -H newc) >"$work/initrd"
 
-append="console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,yama,bpf guest.command=$command"
+append="console=ttyS0 quiet panic=-1 lsm=lockdown,capability,landlock,yama,bpf guest.checkout=$PWD guest.command=$command"
 [ -z "$paranoid" ] || append="$append guest.paranoid=$paranoid"
 # The first serial port is the kernel's, the second the command's.
 timeout --foreground "$limit" qemu-system-x86_64 -accel "tcg,thread=$thread" -cpu max -smp 2 -m 2048 -display none \
