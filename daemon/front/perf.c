@@ -3,6 +3,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <linux/perf_event.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -134,4 +135,12 @@ bool perf_read_counts(int fd, struct perf_counts *ret)
 		return false;
 	*ret = event.counts;
 	return true;
+}
+
+void perf_count_lost(_Atomic uint64_t *total, uint64_t lost)
+{
+	uint64_t known = atomic_load(total);
+
+	while (known < lost && !atomic_compare_exchange_weak(total, &known, lost))
+		;
 }

@@ -49,3 +49,7 @@ struct perf_counts {
 
 /* As core opened it (PERF_FORMAT_LOST, Linux 6.0). False: the event is of no more use. */
 bool perf_read_counts(int fd, struct perf_counts *ret);
+
+/* Raises the total to what was read; who read it earlier and comes later does not lower it. Any
+ * thread. */
+void perf_count_lost(_Atomic uint64_t *total, uint64_t lost);

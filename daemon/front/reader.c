@@ -55,6 +55,7 @@ struct reader_buffer {
 	struct chunk *chunk; /* being filled, NULL: none */
 	size_t room_bytes;   /* that it was made with */
 	size_t next_bytes;   /* of a record that needs a larger one, or 0 */
+	uint32_t n_dropped;  /* for want of memory; the next chunk tells of them */
 	size_t turn;	     /* inlet to go on with */
 	bool is_perf;
 	size_t n_inlets;
@@ -113,7 +114,8 @@ static bool chunk_prepare(struct reader_buffer *buffer)
 	buffer->chunk = malloc(sizeof(*buffer->chunk) + room);
 	if (buffer->chunk == NULL)
 		return false;
-	*buffer->chunk = (struct chunk){ .n_refs = 1 };
+	*buffer->chunk = (struct chunk){ .n_refs = 1, .n_too_large = buffer->n_dropped };
+	buffer->n_dropped = 0;
 	buffer->room_bytes = room;
 	buffer->next_bytes = 0;
 	return true;
@@ -123,6 +125,12 @@ static bool chunk_holds(const struct chunk *chunk)
 {
 	return chunk != NULL &&
 	       (chunk->n_records > 0 || chunk->n_too_large > 0 || chunk->n_unobserved > 0);
+}
+
+static void chunk_begin(struct reader_buffer *buffer, uint64_t now)
+{
+	buffer->began_ns = now;
+	buffer->chunk->received_at_ns = clock_realtime_ns();
 }
 
 /* Most streams are quiet: their chunks shall not hold what they do not need. */
@@ -136,30 +144,32 @@ static struct chunk *chunk_finish(struct reader_buffer *buffer)
 	return smaller != NULL ? smaller : chunk;
 }
 
-/* Gives what was read to the loop. Without memory it stays, and is tried again at the next turn. */
-static void buffer_flush(struct reader_buffer *buffer)
+/* Gives what was read to the loop. False: no memory; it stays, and is tried again at the next turn.
+ */
+static bool buffer_flush(struct reader_buffer *buffer)
 {
 	struct delivery *delivery = malloc(sizeof(*delivery));
 
 	if (delivery == NULL)
-		return;
+		return false;
 	*delivery = (struct delivery){ .buffer = buffer, .chunk = chunk_finish(buffer) };
 	(void)atomic_fetch_add(&buffer->n_refs, 1);
 	(void)atomic_fetch_add(&buffer->n_in_flight, 1);
 	if (rpc_loop_post(buffer->reader->loop, deliver, delivery) == 0)
-		return;
+		return true;
 	(void)atomic_fetch_sub(&buffer->n_refs, 1);
 	(void)atomic_fetch_sub(&buffer->n_in_flight, 1);
 	buffer->chunk = delivery->chunk;
 	buffer->room_bytes = delivery->chunk->size_bytes;
 	free(delivery);
+	return false;
 }
 
 static bool inlet_count(struct inlet *inlet, struct perf_counts *ret)
 {
 	if (!perf_read_counts(inlet->fd, ret))
 		return false;
-	atomic_store(&inlet->kernel_lost, inlet->lost_before + ret->lost);
+	perf_count_lost(&inlet->kernel_lost, inlet->lost_before + ret->lost);
 	return true;
 }
 
@@ -240,14 +250,12 @@ static enum pace buffer_turn(struct reader_buffer *buffer)
 		came = buffer_take(buffer, &more);
 		if (!chunk_holds(buffer->chunk) && !more)
 			return PACE_IDLE;
-		if (!held) {
-			buffer->began_ns = now;
-			buffer->chunk->received_at_ns = clock_realtime_ns();
-		}
+		if (!held)
+			chunk_begin(buffer, now);
 		if (!more && came && now < buffer->began_ns + LATENCY_NS)
 			return PACE_SLOW;
 		if (chunk_holds(buffer->chunk))
-			buffer_flush(buffer);
+			(void)buffer_flush(buffer);
 		else
 			free(TAKE_PTR(buffer->chunk)); /* too small for the next record */
 		if (!more)
@@ -381,6 +389,30 @@ static void inlet_close(struct reader_buffer *buffer, struct inlet *inlet)
 	(void)close(TAKE_FD(inlet->fd));
 }
 
+/* Takes what waits there, whatever the pace is, and counts for the last time. Under the lock. */
+static void inlet_finish(struct reader_buffer *buffer, struct inlet *inlet)
+{
+	struct ring_taken taken = { .more = true };
+	struct perf_counts counts;
+
+	if (inlet->fd < 0)
+		return;
+	while (taken.more && chunk_prepare(buffer)) {
+		if (buffer->chunk->n_records == 0)
+			chunk_begin(buffer, clock_monotonic_ns());
+		inlet_take(inlet, buffer->chunk, buffer->room_bytes, &taken);
+		if (taken.more && !buffer_flush(buffer))
+			break;
+	}
+	/* No memory: none of them has room, and each is counted. */
+	if (taken.more) {
+		(void)perf_take(&inlet->perf, NULL, 0, 0, &taken);
+		buffer->n_dropped += taken.n_too_large;
+	}
+	(void)inlet_count(inlet, &counts);
+	inlet_close(buffer, inlet);
+}
+
 static int buffer_new(struct reader *reader, size_t n_inlets, reader_chunk_fn on_chunk, void *arg,
 		      struct reader_buffer **ret, struct error *err)
 {
@@ -464,7 +496,7 @@ int reader_open_cpu(struct reader_buffer *buffer, size_t cpu, int fd, struct err
 		return error_raise_errno(err, ERROR_IO, errno, "cannot poll a perf buffer");
 	}
 	(void)pthread_mutex_lock(&reader->lock);
-	inlet_close(buffer, inlet);
+	inlet_finish(buffer, inlet);
 	inlet->fd = TAKE_FD(owned_fd);
 	inlet->perf = perf;
 	inlet->enabled_ns = 0;
@@ -476,7 +508,7 @@ int reader_open_cpu(struct reader_buffer *buffer, size_t cpu, int fd, struct err
 void reader_close_cpu(struct reader_buffer *buffer, size_t cpu)
 {
 	(void)pthread_mutex_lock(&buffer->reader->lock);
-	inlet_close(buffer, &buffer->inlets[cpu]);
+	inlet_finish(buffer, &buffer->inlets[cpu]);
 	(void)pthread_mutex_unlock(&buffer->reader->lock);
 }
 

@@ -146,13 +146,8 @@ static void grant_map(struct test_core *core, struct channel_frame *frame, bool 
 	reply(core, frame->frame->request->id, &answer);
 }
 
-static void grant_perf(struct test_core *core, struct channel_frame *frame)
+int test_perf_event(uint32_t cpu, bool disabled)
 {
-	const Bpfleet__Ipc__GrantPerfRequest *request =
-		(const Bpfleet__Ipc__GrantPerfRequest *)unpack(
-			frame, &bpfleet__ipc__grant_perf_request__descriptor);
-	const struct test_map *map = find_map(core, request->map);
-	const int state = atomic_load(&core->perf[map - core->maps]);
 	struct perf_event_attr attr = { .size = sizeof(attr),
 					.type = PERF_TYPE_SOFTWARE,
 					.config = PERF_COUNT_SW_BPF_OUTPUT,
@@ -160,14 +155,24 @@ static void grant_perf(struct test_core *core, struct channel_frame *frame)
 					.sample_period = 1,
 					.read_format =
 						PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_LOST,
-					.disabled = state == TEST_PERF_STANDS_STILL };
+					.disabled = disabled };
+
+	return (int)syscall(SYS_perf_event_open, &attr, -1, (int)cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+static void grant_perf(struct test_core *core, struct channel_frame *frame)
+{
+	const Bpfleet__Ipc__GrantPerfRequest *request =
+		(const Bpfleet__Ipc__GrantPerfRequest *)unpack(
+			frame, &bpfleet__ipc__grant_perf_request__descriptor);
+	const struct test_map *map = find_map(core, request->map);
+	const int state = atomic_load(&core->perf[map - core->maps]);
 	struct answer answer = { .fd = -1 };
 
 	/* The map's file comes along each time. */
 	assert_true(frame->fd >= 0);
 	if (state != TEST_PERF_OFFLINE) {
-		answer.fd = (int)syscall(SYS_perf_event_open, &attr, -1, (int)request->cpu, -1,
-					 PERF_FLAG_FD_CLOEXEC);
+		answer.fd = test_perf_event(request->cpu, state == TEST_PERF_STANDS_STILL);
 		assert_true(answer.fd >= 0);
 	}
 	(void)atomic_fetch_add(&core->n_perf[map - core->maps], 1);

@@ -25,6 +25,9 @@ enum test_perf {
 	TEST_PERF_RUNS,
 };
 
+/* An event of a CPU as core opens them; -1: errno says why. */
+int test_perf_event(uint32_t cpu, bool disabled);
+
 struct test_map {
 	const char *name; /* instances/ID/maps/NAME */
 	int fd;

@@ -66,6 +66,26 @@ int test_producer(int ring_fd, int counter_fd)
 			     sizeof(program) / sizeof(program[0]), NULL);
 }
 
+/* *(u64 *)(fp - 8) = 7; perf_event_output(ctx, perf, BPF_F_CURRENT_CPU, fp - 8, 8); */
+int test_perf_producer(int perf_fd)
+{
+	const struct bpf_insn program[] = {
+		INSN(BPF_ST | BPF_MEM | BPF_DW, 10, 0, -8, 7),
+		INSN(BPF_LD | BPF_DW | BPF_IMM, 2, BPF_PSEUDO_MAP_FD, 0, perf_fd),
+		INSN(0, 0, 0, 0, 0),
+		INSN(BPF_ALU | BPF_MOV | BPF_K, 3, 0, 0, -1),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 4, 10, 0, 0),
+		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 4, 0, 0, -8),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 5, 0, 0, 8),
+		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_perf_event_output),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
+		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_SOCKET_FILTER, "test", "GPL", program,
+			     sizeof(program) / sizeof(program[0]), NULL);
+}
+
 void test_produce(int program_fd, uint32_t n)
 {
 	static uint8_t packet[64];

@@ -11,5 +11,7 @@ int test_counter_map(void);
 /* Each run puts one record of 8 bytes, the number of the run as kept in the counter map's first
  * half. */
 int test_producer(int ring_fd, int counter_fd);
+/* Each run puts one record of 8 bytes into the perf buffer of the CPU it runs on. */
+int test_perf_producer(int perf_fd);
 /* Runs it n times. Asserts success. */
 void test_produce(int program_fd, uint32_t n);

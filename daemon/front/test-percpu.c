@@ -1,16 +1,23 @@
 /* Perf buffers whose CPUs come and go, as a core of clay tells it. */
+#define _GNU_SOURCE
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <cmocka.h>
 
 #include "base/clock.h"
 #include "bpfleet/v1/node.pb-c.h"
+#include "daemon/front/chunk.h"
+#include "daemon/front/reader.h"
 #include "daemon/front/test-core.h"
+#include "daemon/front/test-events.h"
 #include "proto/arena.h"
+#include "rpc/loop.h"
 
 static const char *const names[] = { "instances/i/maps/one", "instances/i/maps/other" };
 
@@ -120,6 +127,132 @@ static void a_cpu_that_went_offline_is_asked_for_again(void **state)
 	rpc_stream_free(stream);
 }
 
+/* ---- a CPU that goes while records wait */
+
+struct listener {
+	struct rpc_loop *loop;
+	struct reader *reader;
+	struct reader_buffer *buffer;
+	int map_fd, producer_fd;
+	uint32_t cpu;
+	cpu_set_t own, only;
+	uint64_t n_records, n_too_large, n_wanted;
+};
+
+static void on_chunk(void *arg, struct chunk *chunk)
+{
+	struct listener *listener = arg;
+
+	listener->n_records += chunk->n_records;
+	listener->n_too_large += chunk->n_too_large;
+	chunk_unref(chunk);
+	if (listener->n_records >= listener->n_wanted)
+		rpc_loop_stop(listener->loop);
+}
+
+static void give_up(void *arg)
+{
+	rpc_loop_stop(arg);
+}
+
+static void listener_open(struct listener *listener)
+{
+	const int n_cpus = libbpf_num_possible_cpus();
+	struct error err = { 0 };
+
+	*listener = (struct listener){ 0 };
+	assert_int_equal(sched_getaffinity(0, sizeof(listener->own), &listener->own), 0);
+	while (!CPU_ISSET(listener->cpu, &listener->own))
+		listener->cpu++;
+	CPU_SET(listener->cpu, &listener->only);
+	listener->map_fd =
+		bpf_map_create(BPF_MAP_TYPE_PERF_EVENT_ARRAY, "perf", 4, 4, (uint32_t)n_cpus, NULL);
+	listener->producer_fd = test_perf_producer(listener->map_fd);
+	assert_true(listener->map_fd >= 0 && listener->producer_fd >= 0);
+	assert_int_equal(rpc_loop_new(&listener->loop, &err), 0);
+	assert_int_equal(reader_new(listener->loop, &listener->reader, &err), 0);
+	assert_int_equal(reader_add_perf(listener->reader, (size_t)n_cpus, on_chunk, listener,
+					 &listener->buffer, &err),
+			 0);
+}
+
+static void listener_open_cpu(struct listener *listener)
+{
+	const int fd = test_perf_event(listener->cpu, false);
+	struct error err = { 0 };
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_map_update_elem(listener->map_fd, &listener->cpu, &fd, BPF_ANY), 0);
+	assert_int_equal(reader_open_cpu(listener->buffer, listener->cpu, fd, &err), 0);
+}
+
+static void listener_produce(const struct listener *listener, uint32_t n)
+{
+	assert_int_equal(sched_setaffinity(0, sizeof(listener->only), &listener->only), 0);
+	test_produce(listener->producer_fd, n);
+	assert_int_equal(sched_setaffinity(0, sizeof(listener->own), &listener->own), 0);
+}
+
+/* Returns when so many have come. */
+static void listener_run(struct listener *listener, uint64_t n_wanted)
+{
+	struct rpc_timer *timer = rpc_loop_after(listener->loop, 60000, give_up, listener->loop);
+
+	listener->n_wanted = n_wanted;
+	assert_non_null(timer);
+	assert_int_equal(rpc_loop_run(listener->loop), 0);
+	assert_int_equal(listener->n_records, n_wanted);
+	assert_int_equal(listener->n_too_large, 0);
+	rpc_timer_cancel(timer);
+}
+
+static void listener_close(struct listener *listener)
+{
+	reader_remove(listener->buffer);
+	reader_free(listener->reader);
+	rpc_loop_free(listener->loop);
+	(void)close(listener->producer_fd);
+	(void)close(listener->map_fd);
+}
+
+static void what_waits_is_read_before_a_cpu_goes(void **state)
+{
+	struct listener listener;
+
+	(void)state;
+	listener_open(&listener);
+	reader_hold(listener.buffer, true);
+	listener_open_cpu(&listener);
+	listener_produce(&listener, 1000);
+	/* It comes back as another event. */
+	listener_open_cpu(&listener);
+	listener_produce(&listener, 1500);
+	reader_close_cpu(listener.buffer, listener.cpu);
+	reader_hold(listener.buffer, false);
+	listener_run(&listener, 2500);
+	assert_int_equal(reader_kernel_lost(listener.buffer), 0);
+	listener_close(&listener);
+}
+
+/* Nobody takes the chunks, so that the ring runs full. */
+static void what_a_cpu_lost_is_counted_when_it_goes(void **state)
+{
+	enum { TOTAL = 400000 };
+	struct listener listener;
+	uint64_t n_lost;
+
+	(void)state;
+	listener_open(&listener);
+	listener_open_cpu(&listener);
+	listener_produce(&listener, TOTAL);
+	reader_close_cpu(listener.buffer, listener.cpu);
+	n_lost = reader_kernel_lost(listener.buffer);
+	assert_true(n_lost > 0 && n_lost < TOTAL);
+	listener_run(&listener, TOTAL - n_lost);
+	assert_int_equal(reader_kernel_lost(listener.buffer), n_lost);
+	listener_close(&listener);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -127,6 +260,8 @@ int main(void)
 			a_cpu_that_is_offline_is_asked_for_until_it_delivers, start, stop),
 		cmocka_unit_test_setup_teardown(a_cpu_that_went_offline_is_asked_for_again, start,
 						stop),
+		cmocka_unit_test(what_waits_is_read_before_a_cpu_goes),
+		cmocka_unit_test(what_a_cpu_lost_is_counted_when_it_goes),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

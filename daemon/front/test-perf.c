@@ -1,4 +1,5 @@
 /* The ring of one CPU, laid out by hand as the kernel does it. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -193,6 +194,46 @@ static void more_than_half_is_full(void **state)
 	assert_true(perf_is_half_full(&f.ring));
 }
 
+static void what_was_lost_never_becomes_less(void **state)
+{
+	_Atomic uint64_t total = 0;
+
+	(void)state;
+	perf_count_lost(&total, 5);
+	assert_int_equal(total, 5);
+	perf_count_lost(&total, 3);
+	assert_int_equal(total, 5);
+	perf_count_lost(&total, 8);
+	assert_int_equal(total, 8);
+}
+
+enum { N_RAISES = 200000 };
+
+static void *raise_lost(void *arg)
+{
+	for (uint64_t i = 1; i <= N_RAISES; i++)
+		perf_count_lost(arg, i);
+	return NULL;
+}
+
+static void two_threads_count_what_was_lost(void **state)
+{
+	_Atomic uint64_t total = 0;
+	uint64_t before = 0, now = 0;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, raise_lost, &total), 0);
+	for (uint64_t i = 1; i <= N_RAISES; i++) {
+		perf_count_lost(&total, i);
+		now = total;
+		assert_true(now >= before);
+		before = now;
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(total, N_RAISES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +244,8 @@ int main(void)
 		cmocka_unit_test(records_of_other_types_are_passed_over),
 		cmocka_unit_test(what_no_kernel_writes_is_passed_over),
 		cmocka_unit_test(more_than_half_is_full),
+		cmocka_unit_test(what_was_lost_never_becomes_less),
+		cmocka_unit_test(two_threads_count_what_was_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
