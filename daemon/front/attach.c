@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "bpfleet/v1/node.pb-c.h"
 #include "daemon/front/call.h"
+#include "daemon/front/closer.h"
 #include "daemon/front/resolve.h"
 #include "daemon/resolver/protocol.h"
 #include "proto/arena.h"
@@ -42,8 +43,10 @@ static void attach_forward(struct attach *attach, const Bpfleet__Ipc__ResolvedTa
 {
 	struct core_request request = { .method = "Attach", .fd = -1, .resolved = target };
 	struct error err = { 0 };
-	int r = job_take_socket(&attach->job, &attach->socket_ticket, &request.fd, &err);
+	int r = job_take_socket(&attach->job, &attach->socket_ticket, &request.parcel, &err);
 
+	if (request.parcel != NULL)
+		request.fd = request.parcel->kept;
 	rpc_call_request_bytes(attach->job.call, &request.body, &request.body_size);
 	if (r == 0)
 		r = job_ask_with(&attach->job, &request, on_attached, &err);

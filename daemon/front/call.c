@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/front/closer.h"
 #include "daemon/front/fdservice.h"
 #include "proto/arena.h"
 
@@ -63,14 +64,16 @@ int job_ask(struct job *job, const char *method, const uint8_t *body, size_t n, 
 int job_ask_message(struct job *job, const char *method, const ProtobufCMessage *message,
 		    core_reply_fn fn, struct error *err)
 {
-	return job_ask_message_with(job, method, message, -1, fn, err);
+	return job_ask_message_with(job, method, message, NULL, fn, err);
 }
 
 int job_ask_message_with(struct job *job, const char *method, const ProtobufCMessage *message,
-			 int fd, core_reply_fn fn, struct error *err)
+			 struct parcel *parcel, core_reply_fn fn, struct error *err)
 {
 	_cleanup_(arena_freep) struct arena *arena = arena_new(CHANNEL_ARENA_BYTES);
-	struct core_request request = { .method = method, .fd = fd };
+	struct core_request request = { .method = method,
+					.fd = parcel == NULL ? -1 : parcel->kept,
+					.parcel = parcel };
 	uint8_t *bytes = NULL;
 	int r;
 
@@ -81,13 +84,14 @@ int job_ask_message_with(struct job *job, const char *method, const ProtobufCMes
 	return r < 0 ? r : job_ask_with(job, &request, fn, err);
 }
 
-int job_take_socket(struct job *job, const ProtobufCBinaryData *ticket, int *ret_fd,
+int job_take_socket(struct job *job, const ProtobufCBinaryData *ticket, struct parcel **ret,
 		    struct error *err)
 {
+	*ret = NULL;
 	if (ticket->len == 0)
 		return 0;
 	return fdservice_take(job->front->fdservice, ticket->data, ticket->len,
-			      job->session->peer->uid, ret_fd, err);
+			      job->session->peer->uid, ret, err);
 }
 
 static bool is_refusal(enum error_code code)

@@ -37,18 +37,18 @@ _must_check_ int job_ask(struct job *job, const char *method, const uint8_t *bod
 _must_check_ int job_ask_message(struct job *job, const char *method,
 				 const ProtobufCMessage *message, core_reply_fn fn,
 				 struct error *err);
-/* The same with a descriptor, borrowed; -1: none. */
+/* The same with the socket that a parcel keeps; NULL: none. */
 _must_check_ int job_ask_message_with(struct job *job, const char *method,
-				      const ProtobufCMessage *message, int fd, core_reply_fn fn,
-				      struct error *err);
+				      const ProtobufCMessage *message, struct parcel *parcel,
+				      core_reply_fn fn, struct error *err);
 /* The same with all there is; lane, session and deadline are filled in. */
 _must_check_ int job_ask_with(struct job *job, struct core_request *request, core_reply_fn fn,
 			      struct error *err);
 
-/* The socket of a ticket in a request, borrowed (fdservice_take()); an empty ticket: *ret_fd stays.
+/* The socket of a ticket in a request, borrowed (fdservice_take()); an empty ticket: *ret is NULL.
  */
-_must_check_ int job_take_socket(struct job *job, const ProtobufCBinaryData *ticket, int *ret_fd,
-				 struct error *err);
+_must_check_ int job_take_socket(struct job *job, const ProtobufCBinaryData *ticket,
+				 struct parcel **ret, struct error *err);
 
 /* Fails the call; a refusal is charged to the peer. */
 void job_fail(struct job *job, const struct error *error);

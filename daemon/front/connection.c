@@ -79,7 +79,7 @@ void connection_accept(void *user, int fd)
 
 	if (arrival != NULL) {
 		*arrival = (struct arrival){ .front = front, .fd = fd };
-		if (session_new(front, fd, on_session, arrival, &err) != NULL)
+		if (session_new(front, fd, NULL, on_session, arrival, &err) != NULL)
 			return;
 		log_error(LOG_LEVEL_DEBUG, &err, "a connection is refused");
 	}

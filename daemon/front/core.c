@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/front/closer.h"
 #include "rpc/loop.h"
 
 /* Datagrams read in one turn of the loop, so that replies do not hold up clients. */
@@ -20,6 +21,7 @@ struct pending {
 	core_reply_fn fn; /* NULL: cancelled */
 	void *arg;
 	struct core_lane *lane;
+	struct parcel *parcel;
 };
 
 struct waiting {
@@ -53,6 +55,7 @@ static void waiting_free(struct waiting *waiting)
 {
 	if (waiting->fd >= 0)
 		(void)close(waiting->fd);
+	parcel_unref(waiting->request.parcel);
 	free(waiting);
 }
 
@@ -99,6 +102,7 @@ static void core_shut(struct core *core)
 		core->pending[i] = (struct pending){ 0 };
 		core->n_pending--;
 		fail(pending.fn, pending.arg, &gone);
+		parcel_unref(pending.parcel);
 	}
 	while (core->first != NULL) {
 		struct waiting *waiting = waiting_unlink(core, &core->first);
@@ -155,8 +159,11 @@ static int core_transmit(struct core *core, uint64_t serial, const struct core_r
 			 err);
 	if (r < 0)
 		return r;
-	core->pending[slot] =
-		(struct pending){ .id = serial, .fn = fn, .arg = arg, .lane = request->lane };
+	core->pending[slot] = (struct pending){ .id = serial,
+						.fn = fn,
+						.arg = arg,
+						.lane = request->lane,
+						.parcel = parcel_ref(request->parcel) };
 	core->n_pending++;
 	if (request->lane != NULL)
 		request->lane->n_outstanding++;
@@ -188,6 +195,7 @@ static int core_enqueue(struct core *core, uint64_t serial, const struct core_re
 		}
 	}
 	waiting->request.fd = waiting->fd;
+	(void)parcel_ref(request->parcel);
 	if (request->body_size > 0)
 		memcpy(waiting->body, request->body, request->body_size);
 	waiting->request.body = waiting->body;
@@ -334,6 +342,7 @@ static int core_handle_reply(struct core *core, struct channel_frame *frame, str
 	}
 	if (pending.fn != NULL)
 		pending.fn(pending.arg, &reply);
+	parcel_unref(pending.parcel);
 	core_pump(core);
 	return 0;
 }

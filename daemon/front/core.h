@@ -14,6 +14,7 @@
 
 struct core;
 struct error;
+struct parcel;
 struct rpc_loop;
 
 #define CORE_QUEUE_MAX 1024
@@ -45,6 +46,9 @@ struct core_request {
 	size_t body_size;
 	uint64_t deadline; /* CLOCK_MONOTONIC; UINT64_MAX: none */
 	int fd;		   /* -1: none; borrowed */
+	/* What fd is of, NULL: nothing. It is held until core's reply, so that core, which has
+	 * closed fd by then or does soon, is not the one that closes it last and waits. */
+	struct parcel *parcel;
 	const Bpfleet__Ipc__ResolvedTarget *resolved;
 	struct core_lane *lane; /* NULL: not limited */
 	bool urgent;		/* goes before all others, and never finds the queue full */

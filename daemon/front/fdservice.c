@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/front/closer.h"
 #include "daemon/front/front.h"
 #include "daemon/front/session.h"
 #include "rpc/listener.h"
@@ -24,25 +25,25 @@
 /* How long a socket is kept for the call that names its ticket. */
 #define DEPOSIT_TIMEOUT_MS 10000
 #define TEXT_MAX 1000
-#define FDS_MAX 253 /* SCM_MAX_FD */
 
 struct fdservice {
 	struct front *front;
 	struct rpc_listener *listener;
+	struct closer *closer;
 	struct exchange *first;
 };
 
 /*
  * One connection: a ticket is awaited, then a session, then core's answer. Or a socket is, and kept
- * until the connection ends.
+ * until the connection ends. The parcel has all descriptors that came, and the connection: closing
+ * that closes what is still in it unread.
  */
 struct exchange {
 	struct fdservice *service;
 	struct exchange *next, **prev;
 	int fd;
-	int deposit;   /* the socket handed over; -1: none */
-	bool is_taken; /* a call has used the deposit's ticket */
-	uid_t uid;
+	bool is_taken; /* a call has used the ticket of the socket that is kept */
+	struct parcel *parcel;
 	struct rpc_watch *watch;
 	struct rpc_timer *timer;
 	struct session *session;
@@ -59,14 +60,10 @@ static void exchange_free(struct exchange *exchange)
 	rpc_timer_cancel(exchange->timer);
 	rpc_watch_free(exchange->watch);
 	session_close(exchange->session);
-	(void)close(exchange->fd);
-	if (exchange->deposit >= 0)
-		(void)close(exchange->deposit);
 	*exchange->prev = exchange->next;
 	if (exchange->next != NULL)
 		exchange->next->prev = exchange->prev;
-	if (service->listener != NULL)
-		rpc_listener_release(service->listener);
+	parcel_unref(exchange->parcel);
 	free(exchange);
 }
 
@@ -164,8 +161,10 @@ static void on_timeout(void *arg)
 }
 
 /* Keeps a socket that came alone, and answers with a ticket for it; the connection stays. */
-static int deposit(struct exchange *exchange, const int *fds, size_t n_fds, struct error *err)
+static int deposit(struct exchange *exchange, size_t n_fds, struct error *err)
 {
+	struct parcel *parcel = exchange->parcel;
+	const int fd = parcel->fds[parcel->n - 1];
 	uint8_t answer[1 + TICKET_LEN] = { 0 };
 	struct stat st;
 
@@ -173,7 +172,7 @@ static int deposit(struct exchange *exchange, const int *fds, size_t n_fds, stru
 		return error_raise(err, ERROR_INVALID_ARGUMENT,
 				   "one socket is handed over at a time, not %zu descriptors",
 				   n_fds);
-	if (fstat(fds[0], &st) < 0 || !S_ISSOCK(st.st_mode))
+	if (fstat(fd, &st) < 0 || !S_ISSOCK(st.st_mode))
 		return error_raise(err, ERROR_INVALID_ARGUMENT,
 				   "what was handed over is not a socket");
 	rpc_timer_cancel(TAKE_PTR(exchange->timer));
@@ -182,19 +181,19 @@ static int deposit(struct exchange *exchange, const int *fds, size_t n_fds, stru
 	if (exchange->timer == NULL || getrandom(exchange->ticket, TICKET_LEN, 0) != TICKET_LEN)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot keep a socket");
 	memcpy(answer + 1, exchange->ticket, TICKET_LEN);
-	exchange->deposit = fds[0];
+	parcel->kept = fd;
 	(void)send(exchange->fd, answer, sizeof(answer), MSG_NOSIGNAL | MSG_DONTWAIT);
 	return 0;
 }
 
 int fdservice_take(struct fdservice *service, const uint8_t *ticket, size_t n, uid_t uid,
-		   int *ret_fd, struct error *err)
+		   struct parcel **ret, struct error *err)
 {
 	struct exchange *found = NULL;
 
 	for (struct exchange *e = service == NULL ? NULL : service->first; e != NULL; e = e->next) {
-		if (e->deposit >= 0 && !e->is_taken && e->uid == uid && n == TICKET_LEN &&
-		    memcmp(e->ticket, ticket, TICKET_LEN) == 0)
+		if (e->parcel->kept >= 0 && !e->is_taken && e->parcel->uid == uid &&
+		    n == TICKET_LEN && memcmp(e->ticket, ticket, TICKET_LEN) == 0)
 			found = e;
 	}
 	if (found == NULL)
@@ -202,16 +201,16 @@ int fdservice_take(struct fdservice *service, const uint8_t *ticket, size_t n, u
 				   "no such ticket; it is good once, for ten seconds, for the one "
 				   "who handed the socket over, whose connection must stay");
 	found->is_taken = true;
-	*ret_fd = found->deposit;
+	*ret = found->parcel;
 	return 0;
 }
 
-/* One datagram, with room for all the descriptors that can come along. */
-static ssize_t receive(int fd, uint8_t *bytes, size_t size, int fds[static FDS_MAX], size_t *ret_n)
+/* One datagram; the parcel has room for all the descriptors that can come along. */
+static ssize_t receive(int fd, uint8_t *bytes, size_t size, struct parcel *parcel, size_t *ret_n)
 {
 	union {
 		struct cmsghdr header;
-		char space[CMSG_SPACE(FDS_MAX * sizeof(int))];
+		char space[CMSG_SPACE((PARCEL_FDS_MAX - 2) * sizeof(int))];
 	} control;
 	struct iovec iov = { .iov_base = bytes, .iov_len = size };
 	struct msghdr message = { .msg_iov = &iov,
@@ -225,18 +224,13 @@ static ssize_t receive(int fd, uint8_t *bytes, size_t size, int fds[static FDS_M
 		const size_t n_fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
-		    n_fds > FDS_MAX - *ret_n)
+		    n_fds > PARCEL_FDS_MAX - parcel->n)
 			continue;
-		memcpy(fds + *ret_n, CMSG_DATA(c), n_fds * sizeof(int));
+		memcpy(parcel->fds + parcel->n, CMSG_DATA(c), n_fds * sizeof(int));
+		parcel->n += n_fds;
 		*ret_n += n_fds;
 	}
 	return n;
-}
-
-static void close_all(const int *fds, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		(void)close(fds[i]);
 }
 
 /* Core is asked for a session only once there is something to redeem. */
@@ -245,23 +239,20 @@ static void on_readable(void *arg, uint32_t events)
 	struct exchange *exchange = arg;
 	struct error err = { 0 };
 	uint8_t bytes[TICKET_LEN + 1];
-	int fds[FDS_MAX];
+	const bool keeps = exchange->parcel->kept >= 0;
 	size_t n_fds = 0;
-	const ssize_t n = receive(exchange->fd, bytes, sizeof(bytes), fds, &n_fds);
+	const ssize_t n = receive(exchange->fd, bytes, sizeof(bytes), exchange->parcel, &n_fds);
 
 	(void)events;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n == 1 && bytes[0] == 0 && exchange->deposit < 0) {
-		if (deposit(exchange, fds, n_fds, &err) == 0)
-			return;
-		close_all(fds, n_fds);
-		exchange_refuse(exchange, &err);
+	if (n == 1 && bytes[0] == 0 && !keeps) {
+		if (deposit(exchange, n_fds, &err) < 0)
+			exchange_refuse(exchange, &err);
 		return;
 	}
-	close_all(fds, n_fds);
 	/* Whoever has handed a socket over has only to go. */
-	if (n <= 0 || exchange->deposit >= 0) {
+	if (n <= 0 || keeps) {
 		exchange_free(exchange);
 		return;
 	}
@@ -274,43 +265,58 @@ static void on_readable(void *arg, uint32_t events)
 		return;
 	}
 	memcpy(exchange->ticket, bytes, TICKET_LEN);
-	exchange->session =
-		session_new(exchange->service->front, exchange->fd, on_session, exchange, &err);
+	exchange->session = session_new(exchange->service->front, exchange->fd, exchange->parcel,
+					on_session, exchange, &err);
 	if (exchange->session == NULL)
 		exchange_refuse(exchange, &err);
 }
 
-/* Whether the peer's uid may have one more connection; those that say nothing last five seconds. */
-static bool admit(const struct fdservice *service, int fd, uid_t *ret_uid)
+static void on_closed(void *user)
+{
+	struct fdservice *service = user;
+
+	rpc_listener_release(service->listener);
+}
+
+/* The uid of the peer. */
+static bool peer_of(int fd, uid_t *ret)
 {
 	struct ucred credentials;
 	socklen_t size = sizeof(credentials);
-	unsigned int n = 0;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
 		return false;
-	for (const struct exchange *e = service->first; e != NULL; e = e->next)
-		n += e->uid == credentials.uid;
-	*ret_uid = credentials.uid;
-	return n < N_CONNECTIONS_PER_UID;
+	*ret = credentials.uid;
+	return true;
 }
 
+/*
+ * A connection counts, of all and of its peer's uid, until all it has brought is closed: who makes
+ * that wait has less and less. Those that say nothing last five seconds.
+ */
 static void on_accept(void *user, int fd)
 {
 	struct fdservice *service = user;
 	uid_t uid = 0;
-	struct exchange *exchange = admit(service, fd, &uid) ? calloc(1, sizeof(*exchange)) : NULL;
+	const bool admitted =
+		peer_of(fd, &uid) && closer_n_of(service->closer, uid) < N_CONNECTIONS_PER_UID;
+	struct parcel *parcel = parcel_new(service->closer, uid, fd);
+	struct exchange *exchange =
+		admitted && parcel != NULL ? calloc(1, sizeof(*exchange)) : NULL;
 	struct error err = { 0 };
 
-	if (exchange == NULL) {
+	if (parcel == NULL) {
 		(void)close(fd);
 		rpc_listener_release(service->listener);
 		return;
 	}
+	if (exchange == NULL) {
+		parcel_unref(parcel);
+		return;
+	}
 	exchange->service = service;
-	exchange->uid = uid;
 	exchange->fd = fd;
-	exchange->deposit = -1;
+	exchange->parcel = parcel;
 	exchange->next = service->first;
 	exchange->prev = &service->first;
 	if (exchange->next != NULL)
@@ -326,17 +332,19 @@ static void on_accept(void *user, int fd)
 
 int fdservice_new(struct front *front, int listen_fd, struct fdservice **ret, struct error *err)
 {
+	_cleanup_close_ int owned = listen_fd;
 	struct fdservice *service = calloc(1, sizeof(*service));
 	int r;
 
-	if (service == NULL) {
-		cleanup_closep(&listen_fd);
+	if (service == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for the fd socket");
-	}
 	service->front = front;
-	r = rpc_listener_new(front->loop, listen_fd, N_CONNECTIONS, on_accept, service,
-			     &service->listener, err);
+	r = closer_new(front->loop, on_closed, service, &service->closer, err);
+	if (r == 0)
+		r = rpc_listener_new(front->loop, TAKE_FD(owned), N_CONNECTIONS, on_accept, service,
+				     &service->listener, err);
 	if (r < 0) {
+		closer_free(service->closer);
 		free(service);
 		return r;
 	}
@@ -350,6 +358,7 @@ void fdservice_free(struct fdservice *service)
 		return;
 	while (service->first != NULL)
 		exchange_free(service->first);
+	closer_free(service->closer);
 	rpc_listener_free(service->listener);
 	free(service);
 }

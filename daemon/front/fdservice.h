@@ -10,17 +10,17 @@
 struct error;
 struct fdservice;
 struct front;
+struct parcel;
 
 /* Serves a listening SEQPACKET socket, which it takes in any case. Errors: OUT_OF_MEMORY, IO. */
 _must_check_ int fdservice_new(struct front *front, int listen_fd, struct fdservice **ret,
 			       struct error *err);
 /* Closes what waits. Before the loop is freed. NULL is fine. */
 /*
- * The socket that uid handed over for this ticket; each ticket is good once. *ret_fd stays the
- * service's, open until its client's connection ends, so that the caller never closes it last.
- * Errors: PERMISSION_DENIED.
+ * The socket that uid handed over for this ticket; each ticket is good once. (*ret)->kept is it;
+ * *ret is the connection's, borrowed. Errors: PERMISSION_DENIED.
  */
 _must_check_ int fdservice_take(struct fdservice *service, const uint8_t *ticket, size_t n,
-				uid_t uid, int *ret_fd, struct error *err);
+				uid_t uid, struct parcel **ret, struct error *err);
 void fdservice_free(struct fdservice *service);
 DEFINE_CLEANUP(struct fdservice, fdservice_free)

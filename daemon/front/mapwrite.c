@@ -5,6 +5,7 @@
 #include "bpfleet/v1/node.pb-c.h"
 #include "bundle/map-type.h"
 #include "daemon/front/call.h"
+#include "daemon/front/closer.h"
 #include "daemon/front/mapentry.h"
 #include "decode/types.h"
 #include "proto/arena.h"
@@ -89,24 +90,28 @@ static void on_written(void *arg, const struct core_reply *reply)
 		job_fail(&write->job, &err);
 }
 
-/* The socket that an update puts into a map, taken only when core is asked; -1: none. */
-static int take_socket(struct write *write, int *ret_fd, struct error *err)
+/* The socket that an update puts into a map, taken only when core is asked; NULL: none.
+ */
+static int take_socket(struct write *write, struct parcel **ret, struct error *err)
 {
 	const Bpfleet__V1__UpdateMapRequest *request =
 		(const Bpfleet__V1__UpdateMapRequest *)write->request;
 
-	*ret_fd = -1;
+	*ret = NULL;
 	if (!IS_UPDATE(write))
 		return 0;
-	return job_take_socket(&write->job, &request->socket_ticket, ret_fd, err);
+	return job_take_socket(&write->job, &request->socket_ticket, ret, err);
 }
 
 /* As it came. */
 static int forward(struct write *write, struct error *err)
 {
-	struct core_request request = { .method = rpc_call_method(write->job.call)->name };
-	int r = take_socket(write, &request.fd, err);
+	struct core_request request = { .method = rpc_call_method(write->job.call)->name,
+					.fd = -1 };
+	int r = take_socket(write, &request.parcel, err);
 
+	if (request.parcel != NULL)
+		request.fd = request.parcel->kept;
 	rpc_call_request_bytes(write->job.call, &request.body, &request.body_size);
 	return r < 0 ? r : job_ask_with(&write->job, &request, on_written, err);
 }
@@ -118,7 +123,8 @@ static int ask_update(struct write *write, struct error *err)
 	struct arena *arena = rpc_call_arena(write->job.call);
 	const size_t n = request.n_entries + request.n_json;
 	Bpfleet__V1__MapEntry **entries = arena_alloc(arena, (n + 1) * sizeof(*entries));
-	int r = 0, fd;
+	struct parcel *parcel;
+	int r = 0;
 
 	if (n > N_ENTRIES_MAX)
 		return too_many(err);
@@ -137,10 +143,10 @@ static int ask_update(struct write *write, struct error *err)
 	request.entries = entries;
 	request.n_entries = n;
 	request.n_json = 0;
-	r = take_socket(write, &fd, err);
+	r = take_socket(write, &parcel, err);
 	return r < 0 ? r
-		     : job_ask_message_with(&write->job, "UpdateMap", &request.base, fd, on_written,
-					    err);
+		     : job_ask_message_with(&write->job, "UpdateMap", &request.base, parcel,
+					    on_written, err);
 }
 
 static int ask_delete(struct write *write, struct error *err)

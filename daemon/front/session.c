@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "daemon/front/closer.h"
 #include "daemon/front/front.h"
 #include "daemon/front/grant.h"
 #include "rpc/server.h"
@@ -20,12 +21,13 @@ static void on_closed_in_core(void *arg, const struct core_reply *reply)
 }
 
 /* A session that core made and front does not want (any more). */
-static void close_in_core(struct front *front, const uint8_t *id)
+static void close_in_core(struct front *front, const struct session *session)
 {
-	struct core_request request = { .session = id,
+	struct core_request request = { .session = session->id,
 					.method = "CloseSession",
 					.deadline = UINT64_MAX,
 					.fd = -1,
+					.parcel = session->parcel,
 					.urgent = true };
 	struct error err = { 0 };
 
@@ -81,11 +83,13 @@ static int peer_uid(int fd, uid_t *ret, struct error *err)
 	return 0;
 }
 
-struct session *session_new(struct front *front, int fd, session_open_fn on_open, void *arg,
-			    struct error *err)
+struct session *session_new(struct front *front, int fd, struct parcel *parcel,
+			    session_open_fn on_open, void *arg, struct error *err)
 {
 	struct session *session = NULL;
-	struct core_request request = { .method = "OpenSession", .deadline = UINT64_MAX, .fd = fd };
+	struct core_request request = {
+		.method = "OpenSession", .deadline = UINT64_MAX, .fd = fd, .parcel = parcel
+	};
 	struct peer *peer = NULL;
 	uid_t uid = 0;
 
@@ -104,6 +108,7 @@ struct session *session_new(struct front *front, int fd, session_open_fn on_open
 	}
 	session->front = front;
 	session->peer = peer;
+	session->parcel = parcel_ref(parcel);
 	session->on_open = on_open;
 	session->arg = arg;
 	session->next = front->sessions;
@@ -133,13 +138,14 @@ void session_close(struct session *session)
 	}
 	grants_drop_session(front->grants, session);
 	if (session->open)
-		close_in_core(front, session->id);
+		close_in_core(front, session);
 	if (front->core != NULL)
 		core_forget_lane(front->core, &session->lane);
 	peers_leave(front->peers, session->peer, clock_monotonic_ns());
 	*session->prev = session->next;
 	if (session->next != NULL)
 		session->next->prev = session->prev;
+	parcel_unref(session->parcel);
 	free(session);
 }
 

@@ -28,6 +28,7 @@ struct session {
 	uint8_t id[CHANNEL_SESSION_LEN];
 	char identity[UPLOAD_IDENTITY_MAX];
 	struct rpc_connection *connection; /* NULL: of the fd socket */
+	struct parcel *parcel;		   /* of the fd socket: what its connection is in */
 	struct grant *grants;		   /* grant.c */
 	size_t n_grants;
 	uint64_t opening; /* id of the request at core */
@@ -38,10 +39,11 @@ struct session {
 
 /*
  * Counts the connection for its peer's uid and asks core for a session. fd is borrowed until the
- * callback. NULL: refused (a limit, core is busy), with err filled.
+ * callback; parcel, if not NULL, is what it is in. NULL: refused (a limit, core is busy), with err
+ * filled.
  */
-struct session *session_new(struct front *front, int fd, session_open_fn on_open, void *arg,
-			    struct error *err);
+struct session *session_new(struct front *front, int fd, struct parcel *parcel,
+			    session_open_fn on_open, void *arg, struct error *err);
 
 /* Tells core, voids the grants, frees. NULL is fine. */
 void session_close(struct session *session);

@@ -280,7 +280,7 @@ static void count_events(struct test_core *core, struct channel_frame *frame)
 	reply(core, frame->frame->request->id, &answer);
 }
 
-static void other(struct test_core *core, const struct channel_frame *frame)
+static void other(struct test_core *core, struct channel_frame *frame)
 {
 	const Bpfleet__Ipc__Request *request = frame->frame->request;
 	Bpfleet__V1__GetStatusResponse status = BPFLEET__V1__GET_STATUS_RESPONSE__INIT;
@@ -315,8 +315,10 @@ static void other(struct test_core *core, const struct channel_frame *frame)
 	} else if (strcmp(request->method, "GetStatus") != 0) {
 		answer.message = NULL;
 	}
-	if (strcmp(request->method, "Load") == 0 && core->hold_loads) {
+	if ((strcmp(request->method, "Load") == 0 && core->hold_loads) ||
+	    (frame->fd >= 0 && core->hold_sockets)) {
 		assert_true(core->n_held < TEST_HELD_MAX);
+		core->held_fds[core->n_held] = TAKE_FD(frame->fd);
 		core->held[core->n_held++] = request->id;
 	} else {
 		reply(core, request->id, &answer);
@@ -368,8 +370,10 @@ static void release_held(struct test_core *core)
 {
 	struct answer answer = { .fd = -1 };
 
-	for (size_t i = 0; i < core->n_held; i++)
+	for (size_t i = 0; i < core->n_held; i++) {
+		cleanup_closep(&core->held_fds[i]);
 		reply(core, core->held[i], &answer);
+	}
 	core->n_held = 0;
 	core->release = false;
 }

@@ -42,8 +42,10 @@ struct test_core {
 	pthread_mutex_t lock; /* over all below but the atomics */
 	bool quit;
 	uint32_t credits;
-	bool hold_loads; /* Load is not answered until test_core_release() */
+	bool hold_loads;   /* Load is not answered until test_core_release() */
+	bool hold_sockets; /* nor Attach with a socket, which stays open as long */
 	uint64_t held[TEST_HELD_MAX];
+	int held_fds[TEST_HELD_MAX];
 	size_t n_held;
 	bool release;
 	struct test_map maps[TEST_MAPS_MAX];
