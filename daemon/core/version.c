@@ -275,8 +275,11 @@ static int switch_link(struct version_switch *version, struct version_link *link
 		if (r < 0 && fd >= 0)
 			(void)close(fd);
 	}
-	/* Of a Replace that died early there may be nothing to come from. */
-	if (r >= 0 && !is_running(&to, &view)) {
+	/* Of a Replace that died early there may be nothing to come from, or half of the way. */
+	if (r >= 0 && is_running(&to, &view)) {
+		if (view.beside)
+			r = update(version, link, &to, &to, &now, err);
+	} else if (r >= 0) {
 		r = open_program(version, back, link, &from, err);
 		if (r >= 0)
 			r = update(version, link, &from, &to, &now, err);

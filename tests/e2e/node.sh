@@ -7,7 +7,8 @@
 #   peer_make               veth0 here (10.9.0.1, fd09::1), veth1 in another namespace (10.9.0.2, fd09::2)
 #   in_peer COMMAND...      runs there
 #   node_cgroup             makes $NODE_CGROUP
-#   e2e_bundle VERSION DIR  builds and signs DIR/e2e-VERSION.bpfb of tests/e2e/bundle
+#   e2e_bundle VERSION DIR [OBJECT]
+#                           builds and signs DIR/e2e-VERSION.bpfb of tests/e2e/bundle, and of one more object
 #   core_pid, front_pid     of the processes
 #   expect WHAT COMMAND...  runs it, counts it as passed or failed
 set -euo pipefail
@@ -150,9 +151,9 @@ node_cgroup() {
 	mkdir "$NODE_CGROUP"
 }
 
-e2e_bundle() { # VERSION DIR
+e2e_bundle() { # VERSION DIR [OBJECT]
 	local out=$2/e2e-$1.bpfb
-	sed "s/^version: .*/version: $1/" "$NODE_ROOT/tests/e2e/bundle/bundle.yaml" >"$WORK/bundle.yaml"
+	sed "s/^version: .*/version: $1/${3:+;s/^objects:/&\\n  - $3/}" "$NODE_ROOT/tests/e2e/bundle/bundle.yaml" >"$WORK/bundle.yaml"
 	"$WORK/usr/bin/bpfleet" bundle build "$WORK/bundle.yaml" --object-dir "$NODE_BUILD/tests/e2e" --out "$out" >/dev/null
 	"$WORK/usr/bin/bpfleet" bundle sign -s "$WORK/keys/release.key" "$out" >/dev/null
 }

@@ -203,6 +203,9 @@ const struct hook_ops hook_of_netns = {
 
 /* ---- netfilter */
 
+/* No two programs may have one priority at one point. */
+#define NETFILTER_N_BESIDE 8
+
 struct netfilter_place {
 	uint32_t family, point, flags;
 	int32_t priority;
@@ -263,6 +266,8 @@ static int compare_netfilter(const struct kernel_attach *attach, int link_fd,
 
 	(void)link_fd;
 	(void)err;
+	view->beside = info->netfilter.priority > place.priority &&
+		       info->netfilter.priority - (int64_t)place.priority <= NETFILTER_N_BESIDE;
 	if (info->netfilter.pf != place.family || info->netfilter.hooknum != place.point ||
 	    info->netfilter.priority != place.priority)
 		hook_differs(view, KERNEL_LINK_DRIFTED,
@@ -283,8 +288,7 @@ const struct hook_ops hook_netfilter = {
 	.load_as = HOOK_AS_IS,
 	.detachable = true,
 	.attach = attach_netfilter,
-	/* No two programs may have one priority at one point. */
-	.n_beside = 8,
+	.n_beside = NETFILTER_N_BESIDE,
 	.compare = compare_netfilter,
 	.probe = probe_netfilter,
 };

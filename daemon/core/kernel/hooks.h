@@ -157,6 +157,7 @@ struct kernel_link_view {
 	enum kernel_link_state state;
 	uint32_t program_id; /* that runs there; 0: none, or not told */
 	uint32_t map_id;     /* of the table that a link of struct_ops holds; else 0 */
+	bool beside;	     /* where kernel_update() has put it for a moment: call it again */
 	char reason[160];    /* for people, when not ATTACHED */
 };
 

@@ -85,8 +85,11 @@ static void take_links(struct view *view)
 		uint32_t size = sizeof(info);
 		int fd = bpf_link_get_fd_by_id(id);
 
+		/* One of struct_ops has a table in place of a program. */
 		if (fd >= 0 && bpf_link_get_info_by_fd(fd, &info, &size) == 0 &&
-		    id_set_has(&view->programs, info.prog_id))
+		    (info.type == BPF_LINK_TYPE_STRUCT_OPS
+			     ? id_set_has(&view->maps, info.struct_ops.map_id)
+			     : id_set_has(&view->programs, info.prog_id)))
 			id_set_add(&view->links, id);
 		if (fd >= 0)
 			(void)close(fd);
@@ -159,7 +162,6 @@ void view_take(uid_t core_uid, const char *bpffs, const struct daemon *daemon, s
 {
 	*ret = (struct view){ 0 };
 	take_programs(core_uid, ret);
-	take_links(ret);
 	for (int i = 0; i < VICTIM_SUPERVISOR; i++) {
 		struct fd_census census;
 
@@ -169,6 +171,7 @@ void view_take(uid_t core_uid, const char *bpffs, const struct daemon *daemon, s
 		fd_census_done(&census);
 	}
 	walk(ret, bpffs, 0);
+	take_links(ret);
 	if (ret->n_pins > 0)
 		qsort(ret->pins, ret->n_pins, sizeof(*ret->pins), compare_texts);
 }
@@ -185,6 +188,13 @@ void view_done(struct view *view)
 }
 
 /* ---- one link */
+
+static int netfilter_priority(const char *hook)
+{
+	const char *priority = strstr(hook, "priority=");
+
+	return priority != NULL ? atoi(priority + strlen("priority=")) : 0;
+}
 
 static bool target_fits(const struct bpf_link_info *info, const char *name, const char *hook)
 {
@@ -206,6 +216,13 @@ static bool target_fits(const struct bpf_link_info *info, const char *name, cons
 		       info->cgroup.cgroup_id == st.st_ino &&
 		       (info->cgroup.attach_type == BPF_CGROUP_INET_INGRESS) ==
 			       (strcmp(argument, "ingress") == 0);
+	if (strcmp(kind, "netfilter") == 0)
+		return info->type == BPF_LINK_TYPE_NETFILTER &&
+		       info->netfilter.pf == (strcmp(target, "ipv6") == 0 ? 10 : 2) &&
+		       info->netfilter.hooknum == (strcmp(argument, "input") == 0 ? 1 : 3) &&
+		       info->netfilter.priority == netfilter_priority(hook);
+	if (strcmp(kind, "struct_ops") == 0)
+		return info->type == BPF_LINK_TYPE_STRUCT_OPS;
 	if (strcmp(kind, "raw_tp") == 0)
 		return info->type == BPF_LINK_TYPE_RAW_TRACEPOINT && strcmp(name, target) == 0;
 	if (strcmp(kind, "tp_btf") == 0)
@@ -214,10 +231,10 @@ static bool target_fits(const struct bpf_link_info *info, const char *name, cons
 	return strcmp(kind, "tracepoint") == 0 && info->type == BPF_LINK_TYPE_PERF_EVENT;
 }
 
-bool view_link_fits(uint32_t link_id, uint32_t program_id, const char *hook, char *why)
+bool view_link_fits(uint32_t link_id, uint32_t id, const char *hook, char *why)
 {
 	struct bpf_link_info info = { 0 };
-	uint32_t size = sizeof(info);
+	uint32_t size = sizeof(info), runs;
 	char name[128] = "";
 	int fd = bpf_link_get_fd_by_id(link_id), r = -1;
 
@@ -231,9 +248,14 @@ bool view_link_fits(uint32_t link_id, uint32_t program_id, const char *hook, cha
 	}
 	if (fd >= 0)
 		(void)close(fd);
-	if (r == 0 && info.prog_id == program_id && target_fits(&info, name, hook))
+	runs = r == 0 && info.type == BPF_LINK_TYPE_STRUCT_OPS ? info.struct_ops.map_id
+							       : info.prog_id;
+	if (r == 0 && runs == id && target_fits(&info, name, hook))
 		return true;
-	(void)snprintf(why, 256, "link %u at %s: fd %d, type %u, program %u instead of %u", link_id,
-		       hook, fd, info.type, info.prog_id, program_id);
+	(void)snprintf(why, 256, "link %u at %s: fd %d, type %u, runs %u instead of %u", link_id,
+		       hook, fd, info.type, runs, id);
+	if (info.type == BPF_LINK_TYPE_NETFILTER)
+		(void)snprintf(why + strlen(why), 256 - strlen(why), ", priority %d",
+			       info.netfilter.priority);
 	return false;
 }

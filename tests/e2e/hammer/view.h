@@ -30,8 +30,11 @@ struct view {
 void view_take(uid_t core_uid, const char *bpffs, const struct daemon *daemon, struct view *ret);
 void view_done(struct view *view);
 
-/* The kernel's link of that id is attached to what the hook's text names. why holds 256 bytes. */
-bool view_link_fits(uint32_t link_id, uint32_t program_id, const char *hook, char *why);
+/*
+ * The kernel's link is attached to what the hook's text names, and runs the program of that id, or
+ * with struct_ops holds the table. why holds 256 bytes.
+ */
+bool view_link_fits(uint32_t link_id, uint32_t id, const char *hook, char *why);
 
 /* Programs, links and pins of somebody else, right beside ours. */
 struct foreign;
