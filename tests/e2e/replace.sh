@@ -49,10 +49,16 @@ if supported netfilter && supported struct_ops; then
 	cli bundle build "$NODE_ROOT/tests/e2e/replace/links.yaml" --object-dir "$NODE_BUILD/tests/e2e" --out "$WORK/links.bpfb" >/dev/null
 	cli bundle sign -s "$WORK/keys/release.key" "$WORK/links.bpfb" >/dev/null
 	cli push "$WORK/links.bpfb" >/dev/null
+	netfilter() { # INSTANCE overlap|reattach-overlap N PACKETS
+		in_peer "$NODE_BUILD/tests/e2e/flood" "$WORK/run/bpfleet.sock" "$1" count_netfilter netfilter:ipv4:input,priority=5 \
+			"$2" "$3" "$4" veth1
+	}
+	netfilter_loses() { ! netfilter "$links_id" reattach-overlap 10 20000 && grep -q 'sent' "$WORK/expect.out"; }
+	links_id=$(cli --output json load links --label control | jq -r .instance.name)
+	told "netfilter: detach and attach loses some" netfilter_loses
+	cli unload control >/dev/null
 	links_id=$(cli --output json load links --label links | jq -r .instance.name)
-	overlaps() { in_peer "$NODE_BUILD/tests/e2e/flood" "$WORK/run/bpfleet.sock" "$links_id" count_netfilter \
-		netfilter:ipv4:input,priority=5 overlap $n $packets veth1; }
-	told "netfilter: $n Replaces under a flood, no packet unseen" overlaps
+	told "netfilter: $n Replaces under a flood, each packet seen, by its number" netfilter "$links_id" overlap $n $packets
 	cli attach links count_netfilter netfilter:ipv4:input,priority=5 >/dev/null
 	cli replace links links >/dev/null && cli commit links >/dev/null
 	expect "and the link has its own priority again" refused HOOK_BUSY cli attach links count_netfilter netfilter:ipv4:input,priority=5
