@@ -16,6 +16,7 @@
 #include "daemon/front/session.h"
 #include "daemon/front/tally.h"
 #include "daemon/front/upload.h"
+#include "daemon/front/walker.h"
 #include "daemon/front/watch.h"
 #include "rpc/health.h"
 #include "rpc/listener.h"
@@ -149,6 +150,8 @@ static int front_tables(struct front *front, struct error *err)
 	    front->watchers == NULL || front->tallies == NULL || front->resolver == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for front's tables");
 	r = kallsyms_new(front->loop, &front->kallsyms, err);
+	if (r == 0)
+		r = walker_new(front->loop, &front->walker, err);
 	return r < 0 ? r : events_new(front, &front->events, err);
 }
 
@@ -241,6 +244,7 @@ void front_free(struct front *front)
 	resolver_free(front->resolver);
 	tallies_stop(front->tallies);
 	kallsyms_free(TAKE_PTR(front->kallsyms));
+	walker_free(TAKE_PTR(front->walker));
 	rpc_loop_free(front->loop);
 	events_free(front->events);
 	tallies_free(front->tallies);

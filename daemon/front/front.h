@@ -31,6 +31,7 @@ struct rpc_timer;
 struct session;
 struct tallies;
 struct uploads;
+struct walker;
 struct watchers;
 
 /* NodeService, health, reflection v1 and v1alpha. */
@@ -59,6 +60,7 @@ struct front {
 	struct uploads *uploads;
 	struct grants *grants;
 	struct kallsyms *kallsyms; /* NULL once front is being freed */
+	struct walker *walker;	   /* the same */
 	struct events *events;
 	struct tallies *tallies;
 	struct watchers *watchers;

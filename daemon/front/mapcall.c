@@ -10,6 +10,7 @@
 #include "daemon/front/grant.h"
 #include "daemon/front/kallsyms.h"
 #include "daemon/front/mapentry.h"
+#include "daemon/front/walker.h"
 #include "daemon/mapread/storage.h"
 #include "decode/types.h"
 #include "proto/arena.h"
@@ -464,11 +465,12 @@ struct dump {
 	struct grant *grant;  /* whose fd is read */
 	struct grant *permit; /* the latest for the same map; voided: ask again */
 	struct mapread_dump *cursor;
-	struct storage_walk *walk; /* of a local storage, instead */
+	struct walk *walk; /* of a local storage, instead */
 	/* Of the current chunk, what has not been sent. */
 	const uint8_t *entries;
 	uint32_t n_entries;
 	bool ended;
+	bool reading; /* the walk; no entry of it may be looked at */
 };
 
 static void dump_pump(struct dump *dump);
@@ -482,7 +484,7 @@ static int dump_next(struct dump *dump, ProtobufCBinaryData *ret_key, const uint
 	int r;
 
 	if (dump->walk != NULL) {
-		r = storage_walk_next(dump->walk, &key, &ret_key->len, ret_value, err);
+		r = storage_walk_next(dump->walk->storage, &key, &ret_key->len, ret_value, err);
 		ret_key->data = (uint8_t *)(uintptr_t)key;
 		return r;
 	}
@@ -548,6 +550,21 @@ static int dump_fill(struct dump *dump, struct arena *arena, Bpfleet__V1__DumpMa
 	return 0;
 }
 
+/* Nothing is left to send: that is the end, or more of a walk is to be read. */
+static int dump_end(struct dump *dump, struct error *err)
+{
+	int r;
+
+	if (dump->walk != NULL && !storage_walk_ended(dump->walk->storage)) {
+		r = walker_read(dump->read.job.front->walker, dump->walk, err);
+		dump->reading = r == 0;
+		return r;
+	}
+	dump->ended = true;
+	(void)rpc_call_finish(dump->read.job.call);
+	return 0;
+}
+
 /* Sends one message. 1: there is room for another, 0: not now. */
 static int dump_send(struct dump *dump, struct error *err)
 {
@@ -559,17 +576,25 @@ static int dump_send(struct dump *dump, struct error *err)
 	if (dump->read.json && arena == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a chunk");
 	r = dump_fill(dump, arena, &response, err);
-	if (r == 0 && response.n_entries == 0) {
-		dump->ended = true;
-		(void)rpc_call_finish(dump->read.job.call);
-		return 0;
-	}
 	if (r < 0)
 		return r;
+	if (response.n_entries == 0)
+		return dump_end(dump, err);
 	r = rpc_call_send(dump->read.job.call, &response.base);
 	if (r == -ENOMEM)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "no memory for a chunk");
 	return r < 0 ? 0 : r;
+}
+
+static void on_walk_read(void *arg, const struct error *error)
+{
+	struct dump *dump = arg;
+
+	dump->reading = false;
+	if (error != NULL)
+		job_fail(&dump->read.job, error);
+	else
+		dump_pump(dump);
 }
 
 static void on_walk_granted(void *arg, const struct core_reply *reply)
@@ -582,10 +607,13 @@ static void on_walk_granted(void *arg, const struct core_reply *reply)
 		err = *reply->error;
 	else if (*reply->fd < 0)
 		(void)error_raise(&err, ERROR_PROTOCOL, "a walk was granted without its fd");
-	else if (storage_walk_new(&dump->grant->shape, TAKE_FD(*reply->fd), &dump->walk, &err) == 0)
+	else if (walk_new(&dump->grant->shape, TAKE_FD(*reply->fd), &dump->walk, &err) == 0) {
+		dump->walk->ready = on_walk_read;
+		dump->walk->arg = dump;
 		dump_pump(dump);
-	if (dump->walk == NULL)
-		job_fail(&dump->read.job, &err);
+		return;
+	}
+	job_fail(&dump->read.job, &err);
 }
 
 /* What bpf(2) does not walk, an iterator of core's does. */
@@ -660,7 +688,7 @@ void dump_on_writable(struct rpc_call *call, void *user)
 
 	(void)user;
 	if (dump != NULL && (dump->cursor != NULL || dump->walk != NULL) &&
-	    dump->read.job.asked == 0)
+	    dump->read.job.asked == 0 && !dump->reading)
 		dump_pump(dump);
 }
 
@@ -681,7 +709,7 @@ void dump_on_done(struct rpc_call *call, void *user)
 	if (dump == NULL)
 		return;
 	mapread_dump_free(dump->cursor);
-	storage_walk_free(dump->walk);
+	walk_free(dump->read.job.front->walker, dump->walk);
 	grant_unref(dump->grant);
 	grant_unref(dump->permit);
 	read_done(&dump->read);

@@ -123,6 +123,7 @@ static void grant_map(struct test_core *core, struct channel_frame *frame, bool 
 		answer.fd = core->symbols_fd;
 		answer.reason = core->symbols_fd < 0 ? "KERNEL_UNSUPPORTED" : NULL;
 	} else if (request->purpose == BPFLEET__IPC__PURPOSE__PURPOSE_ENTRIES) {
+		(void)atomic_fetch_add(&core->n_walks, 1);
 		answer.fd = core->entries_fd;
 	} else if (counter) {
 		counted.known = core->counter_fd >= 0;

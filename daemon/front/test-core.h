@@ -78,6 +78,7 @@ struct test_core {
 	atomic_uint n_sessions, n_opened, n_grants, n_counters, n_stores, n_denied,
 		n_unknown_sessions, n_sockets;
 	atomic_uint n_symbols; /* asked for */
+	atomic_uint n_walks;   /* over local storages, asked for */
 	atomic_uint n_counted; /* records of the ring buffer that front told of */
 };
 

@@ -2,6 +2,7 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -415,24 +416,36 @@ static void who_leaves_while_symbols_are_read_is_forgotten(void **state)
 	(void)close(fd);
 }
 
-static void a_local_storage_is_dumped_as_core_walks_it(void **state)
+/* In place of the hash; the map's own fd, and who frees the types. */
+static int use_storage_map(uint32_t type, struct btf **ret_btf)
 {
-	static const uint64_t entries[] = { 4711, 70, 815, 80 };
 	struct btf *btf = btf__new_empty();
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC, .btf_key_type_id = 1,
 		    .btf_value_type_id = 2);
-	ProtobufCMessage *message = NULL;
-	struct rpc_stream *stream;
-	struct error err = { 0 };
+	int fd;
 
-	(void)state;
 	assert_int_equal(btf__add_int(btf, "int", 4, BTF_INT_SIGNED), 1);
 	assert_int_equal(btf__add_int(btf, "unsigned long", 8, 0), 2);
 	assert_int_equal(btf__load_into_kernel(btf), 0);
 	opts.btf_fd = (uint32_t)btf__fd(btf);
-	front.core.maps[0].fd = bpf_map_create(BPF_MAP_TYPE_TASK_STORAGE, "tasks", 4, 8, 0, &opts);
-	assert_true(front.core.maps[0].fd >= 0);
+	fd = bpf_map_create(type, "storage", 4, 8, 0, &opts);
+	assert_true(fd >= 0);
+	front.core.maps[0].fd = fd;
 	front.core.btf = btf__raw_data(btf, &front.core.n_btf);
+	*ret_btf = btf;
+	return fd;
+}
+
+static void a_local_storage_is_dumped_as_core_walks_it(void **state)
+{
+	static const uint64_t entries[] = { 4711, 70, 815, 80 };
+	ProtobufCMessage *message = NULL;
+	struct rpc_stream *stream;
+	struct error err = { 0 };
+	struct btf *btf = NULL;
+	const int fd = use_storage_map(BPF_MAP_TYPE_TASK_STORAGE, &btf);
+
+	(void)state;
 	front.core.entries_fd = memory_file((const char *)entries, sizeof(entries));
 	stream = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
 	assert_int_equal(rpc_stream_receive(stream, arena, &message, &err), 1);
@@ -445,8 +458,102 @@ static void a_local_storage_is_dumped_as_core_walks_it(void **state)
 	assert_true(rpc_stream_receive(stream, arena, &message, &err) < 0);
 	assert_int_equal(err.code, ERROR_MAP_TYPE_UNSUPPORTED);
 	rpc_stream_free(stream);
-	(void)close(front.core.maps[0].fd);
+	(void)close(fd);
 	(void)close(front.core.entries_fd);
+	btf__free(btf);
+}
+
+/* A pipe stands for an iterator: as long as nothing is written, the kernel walks. */
+static void a_walk_that_takes_long_holds_up_nobody(void **state)
+{
+	static const uint64_t entries[] = { 4711, 70, 815, 80, 5, 6 };
+	const Bpfleet__V1__MapEntry *entry = NULL;
+	ProtobufCMessage *message = NULL;
+	struct rpc_stream *stream;
+	struct error err = { 0 };
+	struct btf *btf = NULL;
+	const int fd = use_storage_map(BPF_MAP_TYPE_TASK_STORAGE, &btf);
+	uint32_t n = 0;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	front.core.entries_fd = fds[0];
+	stream = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
+	assert_true(test_await(&front.core.n_walks, 1) >= 1);
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(lookup("instances/i/maps/none", 1,
+					BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+				 ERROR_NOT_FOUND);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(write(fds[1], &entries[2 * i], 16), 16);
+		assert_int_equal(rpc_stream_receive(stream, arena, &message, &err), 1);
+		n += ((Bpfleet__V1__DumpMapResponse *)message)->n_entries;
+		assert_int_equal(n, i + 1);
+	}
+	(void)close(fds[1]);
+	assert_int_equal(rpc_stream_receive(stream, arena, &message, &err), 0);
+	rpc_stream_free(stream);
+	(void)close(fds[0]);
+	(void)close(fd);
+	btf__free(btf);
+}
+
+/* One is being read, others wait for it. */
+static void who_leaves_while_a_storage_is_walked_is_forgotten(void **state)
+{
+	enum { N = 70 };
+	ProtobufCMessage *message = NULL;
+	struct rpc_stream *streams[N];
+	struct error err = { 0 };
+	struct btf *btf = NULL;
+	const int fd = use_storage_map(BPF_MAP_TYPE_TASK_STORAGE, &btf);
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	front.core.entries_fd = fds[0];
+	for (int i = 0; i < N; i++)
+		streams[i] = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
+	assert_int_equal(test_await(&front.core.n_walks, N), N);
+	/* One more than may wait, and one is read: the last is refused. */
+	assert_true(rpc_stream_receive(streams[N - 1], arena, &message, &err) < 0);
+	assert_int_equal(err.code, ERROR_LIMIT_EXCEEDED);
+	for (int i = 0; i < N; i++)
+		rpc_stream_free(streams[i]);
+	streams[0] = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
+	assert_int_equal(test_await(&front.core.n_walks, N + 1), N + 1);
+	(void)close(fds[1]);
+	assert_int_equal(rpc_stream_receive(streams[0], arena, &message, &err), 0);
+	rpc_stream_free(streams[0]);
+	(void)close(fds[0]);
+	(void)close(fd);
+	btf__free(btf);
+}
+
+/* Cgroups without a value, forever. */
+static void a_walk_without_an_end_does_not_keep_front_from_stopping(void **state)
+{
+	const Bpfleet__V1__MapEntry *entry = NULL;
+	struct rpc_stream *streams[4];
+	struct btf *btf = NULL;
+	const int fd = use_storage_map(BPF_MAP_TYPE_CGRP_STORAGE, &btf);
+
+	(void)state;
+	front.core.entries_fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+	for (int i = 0; i < 4; i++)
+		streams[i] = dump_open(BPFLEET__V1__ENCODING__ENCODING_JSON);
+	assert_int_equal(test_await(&front.core.n_walks, 4), 4);
+	assert_int_equal(
+		lookup("instances/i/maps/none", 1, BPFLEET__V1__ENCODING__ENCODING_PACKED, &entry),
+		ERROR_NOT_FOUND);
+	for (int i = 0; i < 2; i++)
+		rpc_stream_free(streams[i]);
+	test_front_ask_to_stop(&front);
+	for (int i = 2; i < 4; i++)
+		rpc_stream_free(streams[i]);
+	(void)close(front.core.entries_fd);
+	(void)close(fd);
 	btf__free(btf);
 }
 
@@ -866,6 +973,9 @@ int main(void)
 		T(why_there_are_no_symbols_is_told),
 		T(who_leaves_while_symbols_are_read_is_forgotten),
 		T(a_local_storage_is_dumped_as_core_walks_it),
+		T(a_walk_that_takes_long_holds_up_nobody),
+		T(who_leaves_while_a_storage_is_walked_is_forgotten),
+		T(a_walk_without_an_end_does_not_keep_front_from_stopping),
 		T(events_come_in_order_and_what_was_before_does_not),
 		T(one_event_comes_within_the_latency_promised),
 		T(drops_that_the_program_counts_are_told),

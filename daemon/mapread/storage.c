@@ -25,7 +25,7 @@ struct storage_walk {
 	int fd;
 	enum map_key_form form;
 	size_t head_size, value_size;
-	uint8_t *buffer; /* room for a whole entry and one more read */
+	uint8_t *buffer; /* room for part of an entry and one more read */
 	size_t start, end;
 	bool ended;
 	unsigned int n_pauses;
@@ -71,30 +71,42 @@ void storage_walk_free(struct storage_walk *walk)
 	free(walk);
 }
 
-/* Makes n bytes lie at the start: 1, or 0 at the end. */
-static int need(struct storage_walk *walk, size_t n, struct error *err)
+int storage_walk_read(struct storage_walk *walk, struct error *err)
 {
 	ssize_t got;
 
-	while (walk->end - walk->start < n && !walk->ended) {
-		memmove(walk->buffer, walk->buffer + walk->start, walk->end - walk->start);
-		walk->end -= walk->start;
-		walk->start = 0;
-		got = read(walk->fd, walk->buffer + walk->end, READ_SIZE);
-		if (got < 0 && (errno == EAGAIN || errno == EINTR) &&
-		    walk->n_pauses++ < N_PAUSES_MAX)
-			continue;
-		if (got < 0)
-			return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
-						 "the walk over the map broke off");
-		walk->ended = got == 0;
-		walk->end += (size_t)got;
-	}
-	if (walk->end - walk->start >= n)
-		return 1;
-	return walk->end == walk->start ? 0
-					: error_raise(err, ERROR_KERNEL_REFUSED,
-						      "the walk over the map ended in an entry");
+	memmove(walk->buffer, walk->buffer + walk->start, walk->end - walk->start);
+	walk->end -= walk->start;
+	walk->start = 0;
+	got = read(walk->fd, walk->buffer + walk->end, READ_SIZE);
+	if (got < 0 && (errno == EAGAIN || errno == EINTR) && walk->n_pauses++ < N_PAUSES_MAX)
+		return 0;
+	if (got < 0)
+		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
+					 "the walk over the map broke off");
+	walk->ended = got == 0;
+	walk->end += (size_t)got;
+	return 0;
+}
+
+bool storage_walk_ended(const struct storage_walk *walk)
+{
+	return walk->ended;
+}
+
+/* Copies the next head. Its size with the value, if there is one; 0: not all of it has been read.
+ */
+static size_t next_size(struct storage_walk *walk)
+{
+	const size_t n = walk->end - walk->start;
+	size_t size = walk->head_size;
+
+	if (n < size)
+		return 0;
+	memcpy(&walk->head, walk->buffer + walk->start, size);
+	if (walk->form != MAP_KEY_CGROUP || walk->head.cgroup.has_value)
+		size += walk->value_size;
+	return n < size ? 0 : size;
 }
 
 static int enter_cgroup(struct storage_walk *walk, struct error *err)
@@ -127,25 +139,22 @@ static int enter_cgroup(struct storage_walk *walk, struct error *err)
 int storage_walk_next(struct storage_walk *walk, const void **ret_key, size_t *ret_n_key,
 		      const uint8_t **ret_value, struct error *err)
 {
+	size_t size;
 	int r;
 
 	do {
-		r = need(walk, walk->head_size, err);
-		if (r <= 0)
-			return r;
-		memcpy(&walk->head, walk->buffer + walk->start, walk->head_size);
-		walk->start += walk->head_size;
+		size = next_size(walk);
+		if (size == 0 && walk->ended && walk->end > walk->start)
+			return error_raise(err, ERROR_KERNEL_REFUSED,
+					   "the walk over the map ended in an entry");
+		if (size == 0)
+			return 0;
+		walk->start += size;
 		r = walk->form == MAP_KEY_CGROUP ? enter_cgroup(walk, err) : 0;
 		if (r < 0)
 			return r;
-	} while (walk->form == MAP_KEY_CGROUP && !walk->head.cgroup.has_value);
-	r = need(walk, walk->value_size, err);
-	if (r <= 0)
-		return r < 0 ? r
-			     : error_raise(err, ERROR_KERNEL_REFUSED,
-					   "the walk over the map ended in an entry");
-	*ret_value = walk->buffer + walk->start;
-	walk->start += walk->value_size;
+	} while (size == walk->head_size);
+	*ret_value = walk->buffer + walk->start - walk->value_size;
 	walk->thread_id = (uint32_t)walk->head.owner.id;
 	if (walk->form == MAP_KEY_CGROUP) {
 		*ret_key = walk->path.len > 0 ? walk->path.data : "";

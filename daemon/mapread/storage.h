@@ -23,6 +23,7 @@ struct storage_cgroup {
 };
 
 #ifndef __bpf__
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,10 +40,19 @@ void storage_walk_free(struct storage_walk *walk);
 DEFINE_CLEANUP(struct storage_walk, storage_walk_free)
 
 /*
- * The next entry: 1, or 0 at the end. The key is 8 bytes of a socket's cookie, 4 of a thread's id,
- * or a cgroup's path below the root of the hierarchy, without a slash in front; it and the value
- * live until the next call. Errors: KERNEL_REFUSED, OUT_OF_MEMORY.
+ * The next entry of what has been read: 1, or 0: storage_walk_read() has to bring more, unless
+ * storage_walk_ended(). The key is 8 bytes of a socket's cookie, 4 of a thread's id, or a cgroup's
+ * path below the root of the hierarchy, without a slash in front; it and the value live until the
+ * next call of this or of storage_walk_read(). Errors: KERNEL_REFUSED, OUT_OF_MEMORY.
  */
 _must_check_ int storage_walk_next(struct storage_walk *walk, const void **ret_key,
 				   size_t *ret_n_key, const uint8_t **ret_value, struct error *err);
+bool storage_walk_ended(const struct storage_walk *walk);
+
+/*
+ * Reads once: 32 KiB of entries at most, or nothing, as the kernel pauses after a million objects.
+ * Meanwhile the kernel walks, which may take long, so not in an event loop; any thread, one at a
+ * time. Errors: KERNEL_REFUSED.
+ */
+_must_check_ int storage_walk_read(struct storage_walk *walk, struct error *err);
 #endif

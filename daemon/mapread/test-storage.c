@@ -81,13 +81,27 @@ static void add_cgroup(struct writer *w, uint64_t id, uint64_t parent, const cha
 		assert_int_equal(str_append_bytes(&w->text, &value, sizeof(value)), 0);
 }
 
+/* As the one who walks does: reads as often as there is nothing. */
+static int next(struct storage_walk *walk, const void **ret_key, size_t *ret_n_key,
+		const uint8_t **ret_value, struct error *err)
+{
+	int r = storage_walk_next(walk, ret_key, ret_n_key, ret_value, err);
+
+	while (r == 0 && !storage_walk_ended(walk)) {
+		r = storage_walk_read(walk, err);
+		if (r == 0)
+			r = storage_walk_next(walk, ret_key, ret_n_key, ret_value, err);
+	}
+	return r;
+}
+
 static void assert_next(struct storage_walk *walk, const void *key, size_t n_key, uint64_t value)
 {
 	const uint8_t *got_value = NULL;
 	const void *got_key = NULL;
 	size_t n = 0;
 
-	assert_int_equal(storage_walk_next(walk, &got_key, &n, &got_value, NULL), 1);
+	assert_int_equal(next(walk, &got_key, &n, &got_value, NULL), 1);
 	assert_int_equal(n, n_key);
 	assert_memory_equal(got_key, key, n_key);
 	assert_memory_equal(got_value, &value, sizeof(value));
@@ -100,7 +114,7 @@ static void assert_end(struct storage_walk *walk)
 	size_t n = 0;
 
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(storage_walk_next(walk, &key, &n, &value, NULL), 0);
+		assert_int_equal(next(walk, &key, &n, &value, NULL), 0);
 }
 
 static void entries_come_whole_however_they_are_cut(void **state)
@@ -175,10 +189,61 @@ static void a_walk_that_ends_in_an_entry_is_an_error(void **state)
 		add_owner(&w, 1, 2);
 		w.text.len = lengths[i];
 		walk = start(&w, BPF_MAP_TYPE_TASK_STORAGE, 100);
-		assert_true(storage_walk_next(walk, &key, &n, &value, &err) < 0);
+		assert_true(next(walk, &key, &n, &value, &err) < 0);
 		assert_int_equal(err.code, ERROR_KERNEL_REFUSED);
 		stop(&w, walk);
 	}
+}
+
+/* The loop of front counts on it. */
+static void what_was_read_is_told_without_reading(void **state)
+{
+	const struct mapread_map map = { .value_size = VALUE_SIZE,
+					 .kind = map_type_of(BPF_MAP_TYPE_TASK_STORAGE) };
+	const uint64_t entries[] = { 1, 2, 3, 4, 5 };
+	struct storage_walk *walk = NULL;
+	const uint8_t *value = NULL;
+	const void *key = NULL;
+	int fds[2];
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(storage_walk_new(&map, fds[0], &walk, NULL), 0);
+	assert_int_equal(storage_walk_next(walk, &key, &n, &value, NULL), 0);
+	assert_int_equal(write(fds[1], entries, sizeof(entries)), sizeof(entries));
+	assert_int_equal(storage_walk_next(walk, &key, &n, &value, NULL), 0);
+	assert_int_equal(storage_walk_read(walk, NULL), 0);
+	assert_int_equal(storage_walk_next(walk, &key, &n, &value, NULL), 1);
+	assert_int_equal(storage_walk_next(walk, &key, &n, &value, NULL), 1);
+	assert_memory_equal(value, &entries[3], VALUE_SIZE);
+	assert_int_equal(storage_walk_next(walk, &key, &n, &value, NULL), 0);
+	assert_false(storage_walk_ended(walk));
+	(void)close(fds[1]);
+	assert_int_equal(storage_walk_read(walk, NULL), 0);
+	assert_true(storage_walk_ended(walk));
+	storage_walk_free(walk);
+}
+
+/* The kernel gives EAGAIN after a million objects that print nothing. */
+static void a_pause_of_the_kernel_is_no_end(void **state)
+{
+	const struct mapread_map map = { .value_size = VALUE_SIZE,
+					 .kind = map_type_of(BPF_MAP_TYPE_TASK_STORAGE) };
+	struct storage_walk *walk = NULL;
+	struct error err = { 0 };
+	int fds[2], n_pauses = 0;
+
+	(void)state;
+	assert_int_equal(pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+	assert_int_equal(storage_walk_new(&map, fds[0], &walk, NULL), 0);
+	while (storage_walk_read(walk, &err) == 0 && n_pauses < 10000)
+		n_pauses++;
+	assert_int_equal(n_pauses, 4096);
+	assert_int_equal(err.code, ERROR_KERNEL_REFUSED);
+	assert_false(storage_walk_ended(walk));
+	storage_walk_free(walk);
+	(void)close(fds[1]);
 }
 
 static void no_entries_are_no_entries(void **state)
@@ -201,6 +266,8 @@ int main(void)
 		cmocka_unit_test(cgroups_are_named_by_their_paths),
 		cmocka_unit_test(a_walk_that_ends_in_an_entry_is_an_error),
 		cmocka_unit_test(no_entries_are_no_entries),
+		cmocka_unit_test(what_was_read_is_told_without_reading),
+		cmocka_unit_test(a_pause_of_the_kernel_is_no_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
