@@ -64,6 +64,23 @@ static void attach_work(struct job *job)
 		return;
 }
 
+/* Whether core recorded that a link's file is another one, on which it asks front for the symbol.
+ */
+static bool is_of_changed_file(const char *reason)
+{
+	const char *name = error_info(ERROR_TARGET_CHANGED)->reason;
+	const size_t n = strlen(name);
+
+	return strncmp(reason, name, n) == 0 && reason[n] == ':';
+}
+
+static bool still_waits(const struct reattach *reattach, const char *reason)
+{
+	if (reattach->err.code == ERROR_TARGET_CHANGED)
+		return is_of_changed_file(reattach->reason);
+	return reattach->waiting == LINK_TARGET_GONE || strcmp(reason, reattach->reason) == 0;
+}
+
 static int record(struct reattach *reattach, struct error *err)
 {
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
@@ -87,8 +104,7 @@ static int record(struct reattach *reattach, struct error *err)
 		(void)snprintf(reason, sizeof(reason), "%s: %.500s",
 			       error_info(reattach->err.code)->reason, reattach->err.message);
 	/* Still waiting for the same thing is no change. */
-	if (!attached &&
-	    (reattach->waiting == LINK_TARGET_GONE || strcmp(reason, reattach->reason) == 0))
+	if (!attached && still_waits(reattach, reason))
 		return 0;
 	r = store_tx_begin(reattach->core->store, STORE_TX_RELEASE, &tx, err);
 	if (r >= 0)
@@ -186,6 +202,15 @@ int reattach_begin(struct core *core, const struct store_link *row, struct error
 	return 0;
 }
 
+static bool awaits_symbol(const struct store_link *row)
+{
+	enum hook_kind kind;
+
+	return (row->state == LINK_PENDING_TARGET || row->state == LINK_TARGET_GONE) &&
+	       is_of_changed_file(row->reason) && hook_kind_from_name(row->hook_kind, &kind) &&
+	       hook_kind_info(kind)->resolved;
+}
+
 int serve_resolve_link(struct request *request, ProtobufCMessage **ret_response, struct error *err)
 {
 	const Bpfleet__Ipc__ResolveLinkRequest *message = (const void *)request->message;
@@ -198,8 +223,10 @@ int serve_resolve_link(struct request *request, ProtobufCMessage **ret_response,
 	int r = store_link_get(core->store, message->link, &row, err);
 
 	(void)ret_response;
-	if (r >= 0 && row->state != LINK_PENDING_TARGET && row->state != LINK_TARGET_GONE)
-		r = error_raise(err, ERROR_PROTOCOL, "link %s does not wait", row->id);
+	if (r >= 0 && (core->held_by_owner || core->stopping))
+		r = error_raise(err, ERROR_UNAVAILABLE, "nothing is attached at the moment");
+	if (r >= 0 && !awaits_symbol(row))
+		r = error_raise(err, ERROR_PROTOCOL, "link %s awaits no symbol", row->id);
 	if (r >= 0 && target != NULL)
 		r = links_take_resolved(target, request->arena, &resolved, err);
 	if (r < 0)
