@@ -18,5 +18,5 @@ struct foreign_record {
 	__u64 loaded_at_ns; /* of a program, CLOCK_BOOTTIME */
 	__u8 tag[8];
 	char name[16];
-	char function[64]; /* that a tracing program is bound to; empty: none */
+	char function[64]; /* of a link: what its tracing program is bound to; empty: nothing */
 };

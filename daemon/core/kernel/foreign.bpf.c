@@ -130,7 +130,6 @@ int list_programs(struct bpf_iter__bpf_prog *ctx)
 {
 	struct foreign_record record = { 0 };
 	struct bpf_prog *prog = ctx->prog;
-	const char *function;
 
 	if (prog == 0 || !is_foreign(prog))
 		return 0;
@@ -140,9 +139,6 @@ int list_programs(struct bpf_iter__bpf_prog *ctx)
 	record.loaded_at_ns = BPF_CORE_READ(prog, aux, load_time);
 	BPF_CORE_READ_INTO(&record.tag, prog, tag);
 	BPF_CORE_READ_INTO(&record.name, prog, aux, name);
-	function = BPF_CORE_READ(prog, aux, attach_func_name);
-	if (function != 0)
-		bpf_probe_read_kernel_str(record.function, sizeof(record.function), function);
 	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
 	return 0;
 }
