@@ -727,7 +727,7 @@ struct bpfleet_audit_row {
 	/* 128 hex digits, "" where no bundle is concerned. */
 	const char *digest;
 	const char *signers;
-	/* "ok", "denied", "failed" */
+	/* "ok", "denied", "failed", "unknown" */
 	const char *outcome;
 	const char *reason;
 	const char *detail;

@@ -271,7 +271,7 @@ static const struct cli_command commands[] = {
 		{ OPTION_IDENTITY, "identity", 0, CLI_TEXT, .metavar = "IDENTITY", .help = "only what this identity did: uid:1000" },
 		{ OPTION_VERB, "verb", 0, CLI_TEXT, .metavar = "VERB", .help = "only this verb: those of policy.yaml (push, load, attach, ...), policy, revoke, reapply, boot, lease_end" },
 		{ OPTION_OBJECT, "object", 0, CLI_TEXT, .metavar = "NAME", .help = "only this resource name: instances/ID" },
-		{ OPTION_OUTCOME, "outcome", 0, CLI_CHOICE, .metavar = "OUTCOME", .choices = "ok|denied|failed", .help = "only this outcome" },
+		{ OPTION_OUTCOME, "outcome", 0, CLI_CHOICE, .metavar = "OUTCOME", .choices = "ok|denied|failed|unknown", .help = "only this outcome" },
 		{ OPTION_SINCE, "since", 0, CLI_TIME, .metavar = "TIME", .help = "from then on: RFC 3339, or how long ago (10m, 2h)" },
 		{ OPTION_UNTIL, "until", 0, CLI_TIME, .metavar = "TIME", .help = "up to then" },
 		{ OPTION_LIMIT, "limit", 'n', CLI_NUMBER, .metavar = "N", .fallback = "100", .help = "the last N rows; 0: all" },

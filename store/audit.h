@@ -22,7 +22,7 @@ struct store_audit {
 	const char *object;
 	struct store_bytes digest; /* of the bundle, STORE_DIGEST_LEN bytes, or none */
 	const char *signers;	   /* key ids, separated by commas */
-	const char *outcome;	   /* "ok", "denied", "failed" */
+	const char *outcome;	   /* "ok", "denied", "failed", "unknown" */
 	const char *reason;
 	const char *detail;
 	uint64_t duration_ns;

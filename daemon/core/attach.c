@@ -26,7 +26,8 @@ struct attach {
 	char instance[NAME_ID_LEN + 1];
 	char program[NAME_SYMBOL_MAX + 1];
 	bool lease;
-	bool on_socket; /* of the caller's, which target_fd is; nothing is recorded */
+	bool on_socket; /* of the caller's, which target_fd is, the request's; no link is recorded
+			 */
 	int program_fd;
 	int target_fd;
 	struct kernel_attach options;
@@ -44,7 +45,7 @@ static void attach_free(struct attach *attach)
 	hook_free(attach->link.hook);
 	if (attach->program_fd >= 0)
 		(void)close(attach->program_fd);
-	if (attach->target_fd >= 0)
+	if (attach->target_fd >= 0 && !attach->on_socket)
 		(void)close(attach->target_fd);
 	free(attach);
 }
@@ -76,9 +77,6 @@ static void attach_work(struct job *job)
 	const struct kernel_pin pin = pin_of(attach);
 
 	attach->r = kernel_attach(&attach->options, &attach->link.link, &attach->err);
-	/* Front holds the socket as well, so that no close here is the last, which may wait. */
-	if (attach->on_socket)
-		(void)close(TAKE_FD(attach->target_fd));
 	if (attach->r < 0)
 		return;
 	core_step("attach.attached");
@@ -120,8 +118,6 @@ static int record_link(const struct attach *attach, struct store_tx *tx,
 
 	if (r >= 0)
 		r = instance_follow_links(core, tx, attach->instance, err);
-	if (r >= 0)
-		r = store_op_end(tx, attach->op, err);
 	return r < 0 ? r : store_link_get(core->store, attach->link.id, ret, err);
 }
 
@@ -142,6 +138,8 @@ static int record_outcome(struct attach *attach, Bpfleet__V1__AttachResponse **r
 			   err);
 	if (r >= 0)
 		r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, err);
+	if (r >= 0)
+		r = store_op_end(&tx, attach->op, err);
 	if (r >= 0 && !attach->on_socket)
 		r = record_link(attach, &tx, &row, &stored, err);
 	if (r >= 0)
@@ -200,7 +198,7 @@ static int record_intent(struct attach *attach, struct error *err)
 	Bpfleet__State__PlannedLink link = BPFLEET__STATE__PLANNED_LINK__INIT, *links = &link;
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
 	struct store_op op = {
-		.kind = "attach",
+		.kind = attach->on_socket ? "attach_socket" : "attach",
 		.instance = attach->instance,
 		.link = attach->link.id,
 		.step = "attach.intent",
@@ -222,7 +220,10 @@ static int record_intent(struct attach *attach, struct error *err)
 	if (r >= 0)
 		r = arena_pack(request->arena, &plan.base, &bytes, &size, err);
 	if (r >= 0) {
-		op.data = (struct store_bytes){ bytes, size };
+		/* Of what is on a socket nothing can be undone afterwards; it is told. */
+		op.data = attach->on_socket
+				  ? (struct store_bytes){ request->detail, strlen(request->detail) }
+				  : (struct store_bytes){ bytes, size };
 		r = store_tx_begin(request->core->store, STORE_TX_GROW_INTENT, &tx, err);
 	}
 	if (r >= 0)
@@ -280,7 +281,7 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 	if (r >= 0)
 		r = kernel_hook_check(attach->link.hook, info.type, err);
 	if (r >= 0 && attach->on_socket)
-		attach->target_fd = TAKE_FD(attach->request->frame.fd);
+		attach->target_fd = attach->request->frame.fd;
 	else if (r >= 0)
 		r = links_open_map(core, instance->id, attach->link.hook, &attach->target_fd, err);
 	if (r < 0)
@@ -344,7 +345,7 @@ int serve_attach(struct request *request, ProtobufCMessage **ret_response, struc
 		r = busy_enter(request->core, attach->instance, false, err);
 	if (r < 0)
 		return r;
-	r = attach->on_socket ? request_check_deadline(request, err) : record_intent(attach, err);
+	r = record_intent(attach, err);
 	core_step("attach.intent");
 	if (r < 0) {
 		busy_leave(request->core, attach->instance);

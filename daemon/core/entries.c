@@ -413,33 +413,51 @@ DEFINE_CLEANUP(struct insertion, insertion_free)
 static void insertion_work(struct job *job)
 {
 	struct insertion *insertion = (struct insertion *)(void *)job;
-	/* Front holds the socket as well, so that this close is not the last, which may wait. */
-	_cleanup_close_ int socket = TAKE_FD(insertion->request->frame.fd);
 
-	insertion->r = kernel_map_put_socket(&insertion->target.shape, insertion->key, socket,
-					     insertion->flags, &insertion->err);
+	insertion->r = kernel_map_put_socket(&insertion->target.shape, insertion->key,
+					     insertion->request->frame.fd, insertion->flags,
+					     &insertion->err);
 }
 
 static int insertion_record(struct insertion *insertion)
 {
 	struct request *request = insertion->request;
 	_cleanup_store_tx_ struct store_tx tx = { 0 };
-	int r = insertion->r;
+	int r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, &insertion->err);
 
-	if (r >= 0)
-		r = store_tx_begin(request->core->store, STORE_TX_GROW, &tx, &insertion->err);
 	return r < 0 ? r
 		     : request_commit(request, &tx, &insertion->response->base, &insertion->err);
+}
+
+/* What could not be recorded does not stay; a socket that was there before is gone as well. */
+static void withdrawal_work(struct job *job)
+{
+	struct insertion *insertion = (struct insertion *)(void *)job;
+	struct error ignored = { 0 };
+	const int r = kernel_map_delete(&insertion->target.shape, insertion->key, &ignored);
+
+	(void)r;
+}
+
+static void withdrawal_done(struct job *job)
+{
+	_cleanup_(insertion_freep) struct insertion *insertion = (struct insertion *)(void *)job;
+
+	request_fail(insertion->request, &insertion->err);
 }
 
 static void insertion_done(struct job *job)
 {
 	_cleanup_(insertion_freep) struct insertion *insertion = (struct insertion *)(void *)job;
 
-	if (insertion_record(insertion) < 0)
+	if (insertion->r >= 0 && insertion_record(insertion) < 0) {
+		insertion->job = (struct job){ .work = withdrawal_work, .done = withdrawal_done };
+		jobs_submit(insertion->request->core->jobs, &TAKE_PTR(insertion)->job);
+	} else if (insertion->r < 0) {
 		request_fail(insertion->request, &insertion->err);
-	else
+	} else {
 		request_reply(insertion->request, &insertion->response->base);
+	}
 }
 
 static int insert_socket(struct request *request, const Bpfleet__V1__UpdateMapRequest *message,

@@ -116,6 +116,26 @@ int reconcile_remove_instance(struct core *core, const char *id, const char *ide
 	return r;
 }
 
+/* Nobody knows any more whether the program is on the socket: its owner was not answered. */
+static int tell_socket(const struct store_op *op, struct store_tx *tx, struct error *err)
+{
+	char object[64], detail[640];
+	const struct store_audit row = {
+		.at_ns = clock_realtime_ns(),
+		.identity = op->identity,
+		.verb = "attach",
+		.object = object,
+		.outcome = "unknown",
+		.detail = detail,
+	};
+
+	(void)snprintf(object, sizeof(object), "instances/%s", op->instance);
+	(void)snprintf(detail, sizeof(detail),
+		       "%.*s: the daemon ended meanwhile; the program may be on the socket",
+		       (int)op->data.size, (const char *)op->data.data);
+	return store_audit_append(tx, &row, NULL, err);
+}
+
 /* What was finished here was not answered: whoever repeats the call reads that it is done. */
 static int answer(const struct store_op *op, struct store_tx *tx, struct error *err)
 {
@@ -148,6 +168,8 @@ static int settle(struct core *core, const struct store_op *op, struct error *er
 			r = kernel_pins_remove_instance(core->pins, op->instance, err);
 	} else if (strcmp(op->kind, "attach") == 0) {
 		r = undo_links(core, op, err);
+	} else if (strcmp(op->kind, "attach_socket") == 0) {
+		r = tell_socket(op, &tx, err);
 	} else if (strcmp(op->kind, "detach") == 0) {
 		r = finish_detach(core, op, &tx, err);
 		if (r >= 0)

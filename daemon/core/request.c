@@ -75,6 +75,47 @@ static void send_reply(struct request *request, Bpfleet__Ipc__Reply *reply, cons
 	core_notice(core);
 }
 
+/*
+ * A descriptor that came along is closed before the answer, while front still holds it, and on a
+ * worker: if front does not, the close may wait.
+ */
+static void close_work(struct job *job)
+{
+	struct request *request = (struct request *)(void *)job;
+
+	(void)close(TAKE_FD(request->frame.fd));
+}
+
+static void close_done(struct job *job)
+{
+	struct request *request = (struct request *)(void *)job;
+	Bpfleet__Ipc__Reply reply = BPFLEET__IPC__REPLY__INIT;
+
+	if (request->failure.code != ERROR_NONE)
+		request_fail(request, &request->failure);
+	else
+		send_reply(request, &reply, request->answer, request->answer_size);
+}
+
+static void close_first(struct request *request)
+{
+	request->closing = (struct job){ .work = close_work, .done = close_done };
+	jobs_submit(request->core->jobs, &request->closing);
+}
+
+/* The body is the arena's. */
+static void answer(struct request *request, uint8_t *body, size_t size)
+{
+	Bpfleet__Ipc__Reply reply = BPFLEET__IPC__REPLY__INIT;
+
+	request->answer = body;
+	request->answer_size = size;
+	if (request->frame.fd >= 0)
+		close_first(request);
+	else
+		send_reply(request, &reply, body, size);
+}
+
 void *request_response(const struct request *request, const ProtobufCMessageDescriptor *descriptor,
 		       struct error *err)
 {
@@ -89,7 +130,6 @@ void *request_response(const struct request *request, const ProtobufCMessageDesc
 
 void request_reply(struct request *request, const ProtobufCMessage *response)
 {
-	Bpfleet__Ipc__Reply reply = BPFLEET__IPC__REPLY__INIT;
 	struct error err = { 0 };
 	uint8_t *body = NULL;
 	size_t size = 0;
@@ -98,7 +138,7 @@ void request_reply(struct request *request, const ProtobufCMessage *response)
 		request_fail(request, &err);
 		return;
 	}
-	send_reply(request, &reply, body, size);
+	answer(request, body, size);
 }
 
 static void send_error(struct request *request, const struct error *err)
@@ -179,6 +219,11 @@ void request_fail(struct request *request, const struct error *err)
 {
 	struct error audit_err = { 0 }, told = *err;
 
+	if (request->frame.fd >= 0) {
+		request->failure = *err;
+		close_first(request);
+		return;
+	}
 	if (audit_failure(request, err, &audit_err) < 0)
 		log_error(LOG_LEVEL_WARNING, &audit_err, "audit a refusal of %s",
 			  request->method->name);
@@ -230,7 +275,7 @@ static int replay(struct request *request, struct error *err)
 {
 	_cleanup_free_ struct store_request *earlier = NULL;
 	const char *identity = session_identity(request->session);
-	Bpfleet__Ipc__Reply reply = BPFLEET__IPC__REPLY__INIT;
+	uint8_t *body;
 	int r;
 
 	if (request->request_id[0] == '\0')
@@ -255,7 +300,12 @@ static int replay(struct request *request, struct error *err)
 		return error_raise(err, ERROR_REQUEST_ID_REUSED,
 				   "request_id %s was used for another %s", request->request_id,
 				   request->method->name);
-	send_reply(request, &reply, earlier->response.data, earlier->response.size);
+	body = arena_alloc(request->arena, earlier->response.size + 1);
+	if (body == NULL)
+		return error_raise(err, ERROR_OUT_OF_MEMORY, "answer %s", request->method->name);
+	if (earlier->response.size > 0)
+		memcpy(body, earlier->response.data, earlier->response.size);
+	answer(request, body, earlier->response.size);
 	return 1;
 }
 

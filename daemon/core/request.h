@@ -7,10 +7,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "bundle/format.h"
 #include "bundle/name.h"
 #include "daemon/config/policy.h"
 #include "daemon/core/core.h"
+#include "daemon/core/jobs.h"
 #include "daemon/ipc/channel.h"
 #include "store/instances.h"
 
@@ -43,6 +45,7 @@ struct method {
 const struct method *method_find(const char *name);
 
 struct request {
+	struct job closing; /* of what came along, before the answer; first */
 	struct core *core;
 	struct request *next; /* in core->requests */
 	const struct method *method;
@@ -56,6 +59,10 @@ struct request {
 	const char *request_id; /* "" if none */
 	uint8_t body_hash[STORE_HASH_LEN];
 	int reply_fd; /* goes out with the reply; closed afterwards */
+	/* The answer meanwhile. */
+	struct error failure; /* ERROR_NONE: it is a success */
+	uint8_t *answer;      /* in the arena */
+	size_t answer_size;
 	/* For the audit row. */
 	char object[NAME_RESOURCE_MAX + 1];
 	struct digest digest;

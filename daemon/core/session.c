@@ -158,16 +158,15 @@ static bool is_refused(const struct sessions *sessions, uid_t uid)
 
 int session_open(struct sessions *sessions, int fd, struct session **ret, struct error *err)
 {
-	_cleanup_close_ int owned = fd;
 	_cleanup_(session_unrefp) struct session *session = NULL;
 	struct session **at;
 	int r;
 
 	if (sessions->n_sessions >= SESSIONS_MAX)
 		return error_raise(err, ERROR_LIMIT_EXCEEDED, "%d sessions are open", SESSIONS_MAX);
-	r = check_connection(sessions, owned, err);
+	r = check_connection(sessions, fd, err);
 	if (r >= 0)
-		r = read_peer(owned, &session, err);
+		r = read_peer(fd, &session, err);
 	if (r < 0)
 		return r;
 	session->n_refs = 1;
@@ -177,12 +176,10 @@ int session_open(struct sessions *sessions, int fd, struct session **ret, struct
 				   session->text);
 	if (getrandom(session->id, sizeof(session->id), 0) != sizeof(session->id))
 		return error_raise_errno(err, ERROR_INTERNAL, errno, "name a session");
-	session->source.fd = TAKE_FD(owned);
+	session->source.fd = fd;
 	r = loop_watch(sessions->loop, &session->source, EPOLLRDHUP, err);
-	if (r < 0) {
-		(void)close(session->source.fd);
+	if (r < 0)
 		return r;
-	}
 	session->sessions = sessions;
 	at = bucket(sessions, session->id);
 	session->next = *at;

@@ -40,7 +40,7 @@ _must_check_ int sessions_add_address(struct sessions *sessions, const char *pat
 				      struct error *err);
 
 /*
- * Opens a session for an accepted unix connection; takes the fd, and ends the session when the peer
+ * Opens a session for an accepted unix connection; takes the fd if it succeeds, and ends the session when the peer
  * has hung up. The session belongs to `sessions`. Errors: UNAUTHENTICATED (also: no connection to
  * one of the addresses), LIMIT_EXCEEDED,
  * OUT_OF_MEMORY, IO.

@@ -15,9 +15,10 @@ int serve_open_session(struct request *request, ProtobufCMessage **ret_response,
 	if (response == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "open a session");
 	bpfleet__ipc__open_session_reply__init(response);
-	r = session_open(request->core->sessions, TAKE_FD(request->frame.fd), &session, err);
+	r = session_open(request->core->sessions, request->frame.fd, &session, err);
 	if (r < 0)
 		return r;
+	request->frame.fd = -1;
 	response->identity = convert_text(request->arena, session_identity(session));
 	r = convert_bytes(request->arena, session_id(session), SESSION_ID_LEN, &response->session,
 			  err);

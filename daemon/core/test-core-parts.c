@@ -242,10 +242,12 @@ static void only_an_accepted_connection_becomes_a_session(void **state)
 	assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
 	assert_true(session_open(sessions, c.listener, &session, &err) < 0);
 	assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
-	assert_true(session_open(sessions, dup(c.client), &session, &err) < 0);
+	assert_true(session_open(sessions, c.client, &session, &err) < 0);
 	assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
 	assert_int_equal(session_open(sessions, c.accepted, &session, &err), 0);
+	(void)close(pair[0]);
 	(void)close(pair[1]);
+	(void)close(c.listener);
 	(void)close(c.client);
 }
 
@@ -297,6 +299,7 @@ static void the_daemons_own_uids_get_no_session(void **state)
 	assert_true(session_open(sessions, c.accepted, &session, &err) < 0);
 	assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
 	assert_null(session);
+	(void)close(c.accepted);
 	(void)close(c.client);
 	(void)close(c.listener);
 	assert_int_equal(count_fds(), fds);
@@ -314,6 +317,7 @@ static void something_that_is_no_socket_gets_no_session(void **state)
 	assert_int_equal(pipe(pair), 0);
 	assert_true(session_open(sessions, pair[0], &session, &err) < 0);
 	assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
+	(void)close(pair[0]);
 	(void)close(pair[1]);
 }
 

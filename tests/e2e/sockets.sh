@@ -84,4 +84,30 @@ only_link() { [ "$(cli --output json list links | jq '.links | length')" -eq 1 ]
 expect "the redirection is the only link" only_link
 expect "a filter stays on its socket when its instance is unloaded" unload_as_user
 expect "front keeps no descriptor" no_fds_leak
+
+# ---- core dies with the program on the socket, and nothing said
+node_stop
+cp "$NODE_BUILD/steps/bin/bpfleet-core-steps" "$WORK/usr/libexec/bpfleet/bpfleet-core"
+export BPFLEET_KILL_AT=attach.attached
+node_start
+expect "it is loaded again" cli load sockets --label s
+# The call is repeated, and its ticket is gone with front: what it ends with is not the point.
+core_dies() {
+	if with_udp cli_as $NODE_USER --timeout 5s attach s drop_x socket_filter:udp --socket-fd 3; then
+		return 1
+	fi
+	grep -q "bpfleet-core .* ended: signal 9" "$WORK/daemon.log"
+}
+expect "core dies when the program is on the socket" core_dies
+comes_back() {
+	local i
+	for i in $(seq 200); do
+		cli --timeout 2s status >/dev/null 2>&1 && return 0
+		sleep 0.05
+	done
+	return 1
+}
+expect "it comes back" comes_back
+expect "and the audit log says that nobody knows" prints "the program may be on the socket" cli audit --verb attach
+expect "under whom it was" prints "uid:$NODE_USER" cli --output json audit --verb attach --outcome unknown
 node_finish

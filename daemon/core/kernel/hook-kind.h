@@ -177,6 +177,8 @@ _must_check_ int clsact_describe(const struct kernel_attach *attach, struct kern
 /* Puts the program in place of old_program_id, atomically for packets. */
 _must_check_ int clsact_update(const struct kernel_attach *attach, uint32_t old_program_id,
 			       struct error *err);
+/* Takes whatever program is on the socket off it. */
+_must_check_ int socket_detach(const struct kernel_attach *attach, struct error *err);
 _must_check_ int clsact_detach(const struct kernel_attach *attach, struct error *err);
 
 /* Whether tc attaches by tcx here; else by clsact. */

@@ -75,6 +75,18 @@ static int attach_socket(const struct kernel_attach *attach, int *ret_fd, struct
 	return hook_raise_attach(attach, errno, err);
 }
 
+int socket_detach(const struct kernel_attach *attach, struct error *err)
+{
+	const bool reuseport = hook_kind(attach->hook) == HOOK_SK_REUSEPORT;
+	const int none = 0;
+
+	if (setsockopt(attach->target_fd, SOL_SOCKET,
+		       reuseport ? SO_DETACH_REUSEPORT_BPF : SO_DETACH_FILTER, &none,
+		       sizeof(none)) == 0)
+		return 0;
+	return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno, "detach from a socket");
+}
+
 static void probe_socket(struct kernel_support *ret)
 {
 	const bool reuseport = strcmp(ret->kind, "sk_reuseport") == 0;

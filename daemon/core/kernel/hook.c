@@ -370,6 +370,8 @@ int kernel_detach(const struct kernel_attach *attach, struct kernel_link *link, 
 		order_forget(attach->context->order, link->id);
 	if (link->form == KERNEL_LINK_CLSACT)
 		r = clsact_detach(attach, err);
+	else if (link->form == KERNEL_LINK_SOCKET)
+		r = socket_detach(attach, err);
 	else if (link->fd >= 0 && is_map(attach))
 		perf_detach(link->fd);
 	else if (link->fd >= 0 && ops_of(attach)->detachable && bpf_link_detach(link->fd) < 0 &&
