@@ -5,7 +5,7 @@
 #
 #   matrix   every row of the hook matrix, as root, with core's capabilities, in core's sandbox
 #   matrix-core   the last of these alone
-#   kernel   the tests of daemon/core/kernel, as root and in core's sandbox
+#   kernel   tests of daemon/core/kernel, as root and in core's sandbox; foreign and fault on 6.12
 #   node     a whole node: daemon, push, load, attach, dump, kill -9, detach
 #   netns    programs in other network namespaces
 #   replace N PACKETS   XDP in native mode, replaced N times under a flood of so many packets
@@ -66,11 +66,14 @@ while [ $# -gt 0 ]; do
 		;;
 	matrix-core) start matrix-core "$build/tests/hooks/hook-matrix" --kernel "$series" --role core ;;
 	kernel)
-		for test in hooks load pins order; do
+		tests=(hooks load pins order)
+		[ "$series" != 6.12 ] || tests+=(foreign)
+		for test in "${tests[@]}"; do
 			start "test-kernel-$test" "$build/daemon/core/kernel/test-kernel-$test"
 			start "test-kernel-$test-core" env ASAN_OPTIONS=detect_leaks=0 \
 				"$build/daemon/core/kernel/test-kernel-$test" core
 		done
+		[ "$series" != 6.12 ] || start test-kernel-fault "$build/daemon/core/kernel/test-kernel-fault"
 		;;
 	node) BPFLEET_BUILD=$build start node writable bash tests/vm/node.sh ;;
 	netns) BPFLEET_BUILD=$build start netns writable bash tests/e2e/netns.sh ;;
