@@ -24,7 +24,7 @@ struct level {
 struct storage_walk {
 	int fd;
 	enum map_key_form form;
-	size_t head_size, value_size;
+	size_t value_size;
 	uint8_t *buffer; /* room for part of an entry and one more read */
 	size_t start, end;
 	bool ended;
@@ -50,10 +50,8 @@ int storage_walk_new(const struct mapread_map *map, int fd, struct storage_walk 
 	}
 	walk->fd = fd;
 	walk->form = map->kind->key;
-	walk->head_size = walk->form == MAP_KEY_CGROUP ? sizeof(struct storage_cgroup)
-						       : sizeof(struct storage_owner);
 	walk->value_size = map->value_size;
-	walk->buffer = malloc(walk->head_size + walk->value_size + READ_SIZE);
+	walk->buffer = malloc(sizeof(walk->head) + walk->value_size + READ_SIZE);
 	if (walk->buffer == NULL)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot walk a map");
 	*ret = TAKE_PTR(walk);
@@ -82,8 +80,11 @@ int storage_walk_read(struct storage_walk *walk, struct error *err)
 	if (got < 0 && (errno == EAGAIN || errno == EINTR) && walk->n_pauses++ < N_PAUSES_MAX)
 		return 0;
 	if (got < 0)
-		return error_raise_errno(err, ERROR_KERNEL_REFUSED, errno,
-					 "the walk over the map broke off");
+		return error_raise_errno(
+			err, ERROR_KERNEL_REFUSED, errno, "the walk over the map broke off%s",
+			errno == EOPNOTSUPP ? "; this host has more cgroups than the kernel tells "
+					      "of, look entries up by their paths"
+					    : "");
 	walk->ended = got == 0;
 	walk->end += (size_t)got;
 	return 0;
@@ -98,13 +99,26 @@ bool storage_walk_ended(const struct storage_walk *walk)
  */
 static size_t next_size(struct storage_walk *walk)
 {
+	const bool is_cgroup = walk->form == MAP_KEY_CGROUP;
 	const size_t n = walk->end - walk->start;
-	size_t size = walk->head_size;
+	size_t size =
+		is_cgroup ? offsetof(struct storage_cgroup, name) : sizeof(struct storage_owner);
 
 	if (n < size)
 		return 0;
 	memcpy(&walk->head, walk->buffer + walk->start, size);
-	if (walk->form != MAP_KEY_CGROUP || walk->head.cgroup.has_value)
+	if (is_cgroup) {
+		const size_t n_name = walk->head.cgroup.name_len < STORAGE_NAME_LEN
+					      ? walk->head.cgroup.name_len
+					      : STORAGE_NAME_LEN;
+
+		if (n - size < n_name)
+			return 0;
+		memcpy(walk->head.cgroup.name, walk->buffer + walk->start + size, n_name);
+		walk->head.cgroup.name_len = (uint16_t)n_name;
+		size += n_name;
+	}
+	if (!is_cgroup || walk->head.cgroup.has_value != 0)
 		size += walk->value_size;
 	return n < size ? 0 : size;
 }
@@ -129,7 +143,7 @@ static int enter_cgroup(struct storage_walk *walk, struct error *err)
 		(void)str_append(&walk->path, "/");
 	if (walk->n_levels > 0)
 		(void)str_append_bytes(&walk->path, cgroup->name,
-				       strnlen(cgroup->name, sizeof(cgroup->name)));
+				       strnlen(cgroup->name, cgroup->name_len));
 	if (walk->path.failed)
 		return error_raise(err, ERROR_OUT_OF_MEMORY, "cannot hold a path");
 	walk->levels[walk->n_levels++] = (struct level){ cgroup->id, walk->path.len };
@@ -153,7 +167,7 @@ int storage_walk_next(struct storage_walk *walk, const void **ret_key, size_t *r
 		r = walk->form == MAP_KEY_CGROUP ? enter_cgroup(walk, err) : 0;
 		if (r < 0)
 			return r;
-	} while (size == walk->head_size);
+	} while (walk->form == MAP_KEY_CGROUP && walk->head.cgroup.has_value == 0);
 	*ret_value = walk->buffer + walk->start - walk->value_size;
 	walk->thread_id = (uint32_t)walk->head.owner.id;
 	if (walk->form == MAP_KEY_CGROUP) {

@@ -13,12 +13,15 @@ struct storage_owner {
 	__u64 id; /* a socket's cookie, a thread's id */
 };
 
-/* Every cgroup of the hierarchy, those above before those below. */
+/*
+ * Every cgroup of the hierarchy, those above before those below. As short as can be, name_len bytes
+ * of the name: the kernel tells of cgroups in one read of 32 KiB, or breaks off.
+ */
 struct storage_cgroup {
 	__u64 id;
 	__u64 parent; /* 0: it is the root */
-	__u32 has_value;
-	__u32 reserved;
+	__u16 has_value;
+	__u16 name_len; /* with its NUL */
 	char name[STORAGE_NAME_LEN];
 };
 

@@ -75,8 +75,11 @@ static void add_cgroup(struct writer *w, uint64_t id, uint64_t parent, const cha
 {
 	struct storage_cgroup cgroup = { .id = id, .parent = parent, .has_value = value != 0 };
 
-	(void)snprintf(cgroup.name, sizeof(cgroup.name), "%s", name);
-	assert_int_equal(str_append_bytes(&w->text, &cgroup, sizeof(cgroup)), 0);
+	cgroup.name_len = (uint16_t)(strlen(name) + 1);
+	memcpy(cgroup.name, name, cgroup.name_len);
+	assert_int_equal(str_append_bytes(&w->text, &cgroup,
+					  offsetof(struct storage_cgroup, name) + cgroup.name_len),
+			 0);
 	if (value != 0)
 		assert_int_equal(str_append_bytes(&w->text, &value, sizeof(value)), 0);
 }

@@ -119,6 +119,9 @@ below=${NODE_CGROUP#"$below"/}
 expect "cgroups are given storage" cli map set s/groups "$below/inner/most" '{"number":3,"name":"most"}'
 expect "above others too" cli map set s/groups "$below" '{"number":1,"name":"top"}'
 expect "the dump has them by their paths" holds groups "sort_by(.value.number) == [{\"key\":\"$below\",\"value\":{\"number\":1,\"name\":\"top\"}},{\"key\":\"$below/inner/most\",\"value\":{\"number\":3,\"name\":\"most\"}}]"
+mkdir "$NODE_CGROUP/inner/"{1..300}
+expect "among hundreds of cgroups, too" holds groups 'map(.value.number) | sort == [1,3]'
+rmdir "$NODE_CGROUP/inner/"{1..300}
 expect "which are the keys to read one" prints most cli map get s/groups "$below/inner/most"
 expect "storages of files are walked by nothing" refused MAP_TYPE_UNSUPPORTED cli map dump s/files
 expect "a stranger sees none" refused NOT_FOUND cli_as $NODE_STRANGER map dump s/tasks

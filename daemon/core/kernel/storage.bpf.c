@@ -126,6 +126,7 @@ int cgrp_storage(struct bpf_iter__cgroup *ctx)
 	struct cgroup *cgroup = ctx->cgroup;
 	struct kernfs_node *node;
 	void *value;
+	long n;
 
 	if (cgroup == NULL)
 		return 0;
@@ -134,8 +135,11 @@ int cgrp_storage(struct bpf_iter__cgroup *ctx)
 	owner.id = BPF_CORE_READ(node, id);
 	owner.parent = BPF_CORE_READ(parent_of(node), id);
 	owner.has_value = value != NULL;
-	bpf_probe_read_kernel_str(owner.name, sizeof(owner.name), BPF_CORE_READ(node, name));
-	bpf_seq_write(ctx->meta->seq, &owner, sizeof(owner));
+	n = bpf_probe_read_kernel_str(owner.name, sizeof(owner.name), BPF_CORE_READ(node, name));
+	if (n < 1 || n > STORAGE_NAME_LEN)
+		n = 1;
+	owner.name_len = n;
+	bpf_seq_write(ctx->meta->seq, &owner, offsetof(struct storage_cgroup, name) + n);
 	if (value != NULL)
 		bpf_seq_write(ctx->meta->seq, value, value_size);
 	return 0;
