@@ -163,6 +163,10 @@ static void enter_namespace(void)
 	run("ip link set lo up");
 	run("ip link set veth0 up");
 	run("ip link set veth1 up");
+	/* Until a device has its queue, somewhat after its carrier, it drops what it should send.
+	 */
+	run("for i in $(seq 200); do ip link show up | grep -q 'qdisc noop ' || exit 0; "
+	    "sleep 0.05; done; exit 1");
 }
 
 struct frame {
