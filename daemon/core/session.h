@@ -40,10 +40,9 @@ _must_check_ int sessions_add_address(struct sessions *sessions, const char *pat
 				      struct error *err);
 
 /*
- * Opens a session for an accepted unix connection; takes the fd if it succeeds, and ends the session when the peer
- * has hung up. The session belongs to `sessions`. Errors: UNAUTHENTICATED (also: no connection to
- * one of the addresses), LIMIT_EXCEEDED,
- * OUT_OF_MEMORY, IO.
+ * Opens a session for an accepted unix connection; takes the fd if it succeeds, and ends the
+ * session when the peer has hung up. The session belongs to `sessions`. Errors: UNAUTHENTICATED
+ * (also: no connection to one of the addresses), LIMIT_EXCEEDED, OUT_OF_MEMORY, IO.
  */
 _must_check_ int session_open(struct sessions *sessions, int fd, struct session **ret,
 			      struct error *err);
