@@ -257,6 +257,8 @@ static int prepare(struct attach *attach, const struct store_instance *instance,
 
 	if (r < 0)
 		return r;
+	if (instance->state == INSTANCE_REPLACING)
+		return error_raise(err, ERROR_INSTANCE_BUSY, "%s is being replaced", instance->id);
 	if (!instance_state_is_loaded(instance->state))
 		return error_raise(err, ERROR_INSTANCE_NOT_READY, "instance %s is %s%s%.300s",
 				   instance->id,

@@ -436,6 +436,8 @@ static int find_instance(struct replace *replace, struct error *err)
 				   "%s still keeps the version before: commit it or roll it back "
 				   "first",
 				   now->id);
+	if (now->state == INSTANCE_REPLACING)
+		return error_raise(err, ERROR_INSTANCE_BUSY, "%s is being replaced", now->id);
 	if (!instance_state_is_loaded(now->state))
 		return error_raise(err, ERROR_INSTANCE_NOT_READY, "instance %s is %s%s%.300s",
 				   now->id, instance_state_name((enum instance_state)now->state),

@@ -223,7 +223,10 @@ static bool check_instance(struct check *check, struct model_instance *model,
 		(void)snprintf(row->hook, sizeof(row->hook), "%s", link->hook);
 		model->n_links++;
 	}
-	/* An unanswered Replace, Rollback or Commit has been done whole, or not at all. */
+	/* An unanswered Replace, Rollback or Commit has been done whole, or not at all, or core is
+	 * still at it. */
+	if (listed->state == BPFLEET_INSTANCE_REPLACING)
+		return WRONG(check, "%s is still being replaced", model->name);
 	if (model->versions == EITHER)
 		model->versions =
 			listed->state == BPFLEET_INSTANCE_SOAKING ? TWO_VERSIONS : ONE_VERSION;
