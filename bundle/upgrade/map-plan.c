@@ -124,7 +124,8 @@ static bool decide(struct map_plan *plan, struct map_comparison *comparison)
 		plan->verdict = MAP_MIGRATE;
 		plan->members = TAKE_PTR(comparison->members);
 		plan->n_members = comparison->n_members;
-		qsort(plan->members, plan->n_members, sizeof(*plan->members), by_new_bit);
+		if (plan->n_members > 0)
+			qsort(plan->members, plan->n_members, sizeof(*plan->members), by_new_bit);
 	}
 	return take(&plan->difference, plan->verdict == MAP_REFUSE && migrate
 					       ? &comparison->obstacles
